@@ -1,0 +1,38 @@
+"""DeepDream animation: a YAML file in, a calm and sharp dream video or GIF out.
+
+    from pipeline import Dreamer, load_config, render
+
+    rendered = render(load_config("configs/noise_zoom.yaml", ["source.frames=48"]))
+    print(rendered.outputs)
+
+The names are loaded on first use (PEP 562), so that nothing imports torch until something dreams.
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.config import load_config
+    from pipeline.engine.dreamer import Dreamer
+    from pipeline.renderer import render
+
+__all__ = ["Dreamer", "load_config", "render"]
+__version__ = "0.1.0"
+
+# OpenMP threads that spin while they wait starve whatever else runs on the machine, and on a busy
+# one the dream itself, step after step. It must be set before torch starts its threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_HOME = {
+    "Dreamer": "pipeline.engine.dreamer",
+    "load_config": "pipeline.config",
+    "render": "pipeline.renderer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
