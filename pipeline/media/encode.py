@@ -1,0 +1,152 @@
+"""Frames to MP4: H.264, BT.709, the exact frame rate, sound beside the picture."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.errors import EncodeError
+from pipeline.media import ffmpeg
+from pipeline.media.atomic import output
+from pipeline.media.ffmpeg import Frame, Size
+from pipeline.media.sound import Sound, sound_arguments
+
+# ffmpeg takes untagged RGB to BT.601 and leaves the result untagged: players then show shifted
+# colours. So the matrix is chosen, and what was chosen is written into the stream.
+TO_BT709 = (
+    "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+)
+
+# Quality on x264's crf scale (0 lossless, 18 hard to tell from the source, 51 worst), by encoder.
+_QUALITY: dict[str, Callable[[int, str], list[str]]] = {
+    "libx264": lambda crf, preset: ["-crf", str(crf), "-preset", preset],
+    "h264_nvenc": lambda crf, preset: ["-rc", "vbr", "-cq", str(crf), "-b:v", "0"],
+    "libopenh264": lambda crf, preset: [
+        "-rc_mode",
+        "quality",
+        "-qmin",
+        str(crf),
+        "-qmax",
+        str(crf),
+    ],
+}
+
+# One command-line argument cannot be longer than 128 KiB on Linux.
+_LONGEST_COMMENT = 100_000
+
+
+@dataclass(frozen=True)
+class Mp4Facts:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        size: (width, height) of the picture in it, even.
+        fps: exact frame rate.
+        frames: how many, read back from the file.
+        bytes: length of the file.
+        encoder: the encoder that was used.
+        sound: "none", "copied" or "aac".
+    """
+
+    path: Path
+    size: Size
+    fps: Fraction
+    frames: int
+    bytes: int
+    encoder: str
+    sound: str
+
+
+def encode_mp4(
+    frames: Iterable[Frame],
+    path: Path,
+    *,
+    size: Size,
+    fps: Fraction,
+    crf: int = 18,
+    preset: str = "medium",
+    encoder: str = "libx264",
+    comment: str = "",
+    sound: Sound | None = None,
+) -> Mp4Facts:
+    """Write frames as an H.264 MP4 that any player shows with the right colours and speed.
+
+    4:2:0 has one colour sample for 2x2 pixels, so an odd side gets one more row or column, a copy
+    of the last one: nothing of the picture is lost and no line of another colour shows.
+
+    Args:
+        frames: uint8 RGB (height, width, 3), taken one by one; memory does not grow with them.
+        path: the file; it appears only when complete, a failed or killed run leaves it untouched.
+        size: (width, height) of every frame, any size.
+        fps: the frame rate, kept as a fraction: 30000/1001 stays 30000/1001.
+        crf: constant quality, 0 (lossless) to 51 (worst).
+        preset: x264's speed against size: ultrafast ... medium ... veryslow.
+        encoder: libx264, h264_nvenc or libopenh264; tried on a few frames first.
+        comment: metadata that survives in MP4, such as the render's configuration.
+        sound: a track to put beside the picture; None for none.
+
+    Returns:
+        What was written.
+
+    Raises:
+        EncodeError: no frames, frames of another size, an encoder that does not work here, a full
+            disk, or whatever else ffmpeg says.
+    """
+    doing = f"could not write {path}"
+    if len(comment.encode()) > _LONGEST_COMMENT:
+        raise EncodeError(f"{doing}: the comment is longer than {_LONGEST_COMMENT} bytes")
+    check_encoder(encoder)
+    even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    track = sound_arguments(sound)
+    with output(path) as unfinished:
+        arguments = [
+            *ffmpeg.frames_input(even, fps),
+            *track.inputs,
+            *["-map", "0:v:0", *track.outputs],
+            *["-vf", TO_BT709, "-c:v", encoder, *_QUALITY[encoder](crf, preset)],
+            *["-metadata", f"comment={comment}", "-movflags", "+faststart"],
+            *["-f", "mp4", f"file:{unfinished}"],
+        ]
+        pictures = _padded(frames, size, even, doing)
+        given = ffmpeg.write_frames(pictures, arguments, size=even, doing=doing)
+        if given == 0:
+            raise EncodeError(f"{doing}: there are no frames to write")
+        written = ffmpeg.count_frames(unfinished)
+        if written != given:
+            raise EncodeError(f"{doing}: {given} frames were given, {written} are in the file")
+        length = unfinished.stat().st_size
+    return Mp4Facts(path, even, fps, written, length, encoder, track.kind)
+
+
+def _padded(frames: Iterable[Frame], size: Size, even: Size, doing: str) -> Iterator[Frame]:
+    right, bottom = even[0] - size[0], even[1] - size[1]
+    for number, frame in enumerate(frames):
+        ffmpeg.check_frame(frame, number, size=size, doing=doing)
+        if size == even:
+            yield frame
+        else:
+            grown = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+            yield np.asarray(grown, np.uint8)
+
+
+@functools.cache
+def check_encoder(name: str) -> None:
+    """Encode a few frames: an encoder that is listed may still lack its hardware or driver.
+
+    Raises:
+        EncodeError: it is not one of the encoders known here, or it does not work; with the reason.
+    """
+    if name not in _QUALITY:
+        raise EncodeError(f"{name} is not a known encoder: use one of {', '.join(_QUALITY)}")
+    picture = ["-f", "lavfi", "-i", "color=size=256x256:rate=25:duration=0.2"]
+    ffmpeg.run(
+        [*picture, "-pix_fmt", "yuv420p", "-c:v", name, "-f", "null", "-"],
+        error=EncodeError,
+        doing=f"the encoder {name} does not work on this machine (libx264 does everywhere)",
+    )

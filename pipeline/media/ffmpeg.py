@@ -1,0 +1,337 @@
+"""ffmpeg: where it is, how it is given files and frames, how it is run and how it fails.
+
+Every other module describes *what* to decode or encode as a list of arguments; only this one starts
+the program. Nothing goes through a shell, user paths are always `file:` paths (a name may begin
+with `-` or `concat:`), and a file that is really a playlist cannot open other files.
+"""
+
+import contextlib
+import functools
+import io
+import re
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, cast
+
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import EncodeError, PipelineError
+
+Frame = NDArray[np.uint8]  # RGB, (height, width, 3)
+Size = tuple[int, int]  # width, height
+
+# Formats that are one file each. Left out on purpose: concat, hls, dash, image2 (its names are
+# patterns) and everything else whose content names further files or addresses.
+FORMATS = (
+    "mov", "matroska", "webm", "avi", "gif", "apng", "webp_anim", "mpegts", "mpeg", "mpegvideo",
+    "m4v", "h264", "hevc", "vvc", "av1", "obu", "ivf", "vc1", "flv", "asf", "ogg", "nut", "mxf",
+    "dv", "rm", "wtv", "yuv4mpegpipe", "mjpeg", "bink", "smk", "flic", "png_pipe", "jpeg_pipe",
+    "jpegxl_pipe", "jpegxl_anim", "webp_pipe", "bmp_pipe", "tiff_pipe", "gif_pipe",
+    "aac", "ac3", "eac3", "mp3", "flac", "wav", "w64",
+)  # fmt: skip
+
+LAST_LINES = 12
+
+
+@functools.cache
+def binary() -> str:
+    """Path of the ffmpeg program: that of imageio-ffmpeg, or the one `IMAGEIO_FFMPEG_EXE` names.
+
+    Raises:
+        EncodeError: there is none for this platform.
+    """
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise EncodeError(
+            "ffmpeg was not found: reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an "
+            "ffmpeg program"
+        ) from error
+
+
+def file_input(path: Path, *options: str) -> list[str]:
+    """Arguments that open `path` as one media file, whatever its name or content pretends."""
+    protected = ["-protocol_whitelist", "file,pipe", "-format_whitelist", ",".join(FORMATS)]
+    return [*protected, *options, "-i", f"file:{path}"]
+
+
+def frames_input(size: Size, fps: Fraction) -> list[str]:
+    """Arguments that read raw RGB frames of `size` (width, height) at exactly `fps` from stdin."""
+    layout = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{size[0]}x{size[1]}"]
+    return [*layout, "-framerate", rational(fps), "-i", "pipe:0"]
+
+
+def rational(value: Fraction) -> str:
+    """Write a fraction the way ffmpeg reads it without rounding: `30000/1001`."""
+    return f"{value.numerator}/{value.denominator}"
+
+
+class Process:
+    """A running ffmpeg: its pipes, its last words and its end.
+
+    It runs in a session of its own, so that Ctrl-C reaches the render alone, which may still want
+    the frames in flight. stderr is read by a thread: an unread pipe would stop ffmpeg for ever.
+
+    Args:
+        arguments: everything after the program's own name.
+        stdin: make a pipe to write to (`self.stdin`).
+        stdout: make a pipe to read from (`self.stdout`).
+        on_line: called, in the reading thread, with each line ffmpeg prints; True means the line
+            was data, not one of the last words.
+        level: ffmpeg's log level; `level+info` puts `[error]`, `[warning]` ... before each line.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: bool = False,
+        stdout: bool = False,
+        on_line: Callable[[str], bool | None] | None = None,
+        level: str = "error",
+    ) -> None:
+        command = [binary(), "-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", level]
+        self._process = subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._on_line = on_line
+        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._reader.start()
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """The pipe into ffmpeg."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> io.BufferedReader:
+        """The pipe out of ffmpeg."""
+        return cast(io.BufferedReader, self._process.stdout)
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        for raw in self._process.stderr:
+            line = raw.decode(errors="replace").rstrip()
+            taken = self._on_line is not None and self._on_line(line)
+            if line and not taken:
+                self.last_lines.append(line)
+
+    def finish(self) -> int:
+        """Close stdin, wait for the end and return the exit code."""
+        if self._process.stdin is not None:
+            # It may have ended before it had read everything: the exit code says why.
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        code = self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return code
+
+    def kill(self) -> None:
+        """End it now; nothing it wrote is to be used."""
+        self._process.kill()
+        self.finish()
+
+
+@contextlib.contextmanager
+def process(
+    arguments: Sequence[str],
+    *,
+    error: type[PipelineError],
+    doing: str,
+    stdin: bool = False,
+    stdout: bool = False,
+    on_line: Callable[[str], bool | None] | None = None,
+    level: str = "error",
+) -> Iterator[Process]:
+    """Run ffmpeg around a block that feeds or reads it, and check how it ended.
+
+    An exception in the block kills the program and goes on upwards; a pipe that ffmpeg closed first
+    is left to the exit code, whose message says more than "broken pipe".
+
+    Args:
+        arguments: see `Process`.
+        error: what to raise when it fails: InputError while reading, EncodeError while writing.
+        doing: begins the message: "could not write outputs/x.mp4".
+        stdin: see `Process`.
+        stdout: see `Process`.
+        on_line: see `Process`.
+        level: see `Process`.
+
+    Yields:
+        The running process.
+
+    Raises:
+        PipelineError: of class `error`, when ffmpeg cannot start or ends with another code than 0.
+    """
+    try:
+        running = Process(arguments, stdin=stdin, stdout=stdout, on_line=on_line, level=level)
+    except OSError as failure:
+        raise error(f"{doing}: ffmpeg does not start: {failure}") from failure
+    try:
+        yield running
+    except BrokenPipeError:
+        pass
+    except BaseException:
+        running.kill()
+        raise
+    code = running.finish()
+    if code != 0:
+        raise error(f"{doing}: {explain(code, running.last_lines)}")
+
+
+# What ffmpeg adds to every failure once its parts stop one another.
+_ECHOES = (
+    "Task finished with error",
+    "Terminating thread",
+    "Conversion failed",
+    "Error sending",
+    "Last message repeated",
+)
+
+
+def explain(code: int, last_lines: Iterable[str]) -> str:
+    """Say why ffmpeg failed: its last lines, without memory addresses, repetitions and echoes."""
+    told = (re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+", "", line) for line in last_lines)
+    lines = [line for line in dict.fromkeys(told) if not any(echo in line for echo in _ECHOES)]
+    how = f"ended by signal {-code}" if code < 0 else f"failed with code {code}"
+    return f"ffmpeg {how}" + ("".join(f"\n  {line}" for line in lines) or " and said nothing")
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    error: type[PipelineError],
+    doing: str,
+    on_line: Callable[[str], bool | None] | None = None,
+    level: str = "error",
+) -> bytes:
+    """Run ffmpeg to its end and return what it wrote to stdout (empty unless told to).
+
+    Raises:
+        PipelineError: of class `error`, with ffmpeg's last lines, unless the exit code is 0.
+    """
+    with process(
+        arguments, error=error, doing=doing, stdout=True, on_line=on_line, level=level
+    ) as running:
+        return running.stdout.read()
+
+
+def write_frames(
+    frames: Iterable[Frame],
+    arguments: Sequence[str],
+    *,
+    size: Size,
+    doing: str,
+) -> int:
+    """Feed frames to an ffmpeg that reads `frames_input(size, ...)`; one frame is held at a time.
+
+    Args:
+        frames: uint8 RGB (height, width, 3), each of `size`.
+        arguments: the whole command, from the inputs to the output file.
+        size: (width, height) of every frame.
+        doing: begins the message of an error.
+
+    Returns:
+        How many frames were given.
+
+    Raises:
+        EncodeError: ffmpeg failed, or a frame has another size.
+    """
+    count = 0
+    with process(arguments, error=EncodeError, doing=doing, stdin=True) as running:
+        for frame in frames:
+            check_frame(frame, count, size=size, doing=doing)
+            running.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
+            count += 1
+    return count
+
+
+def check_frame(frame: Frame, number: int, *, size: Size, doing: str) -> None:
+    """Raise EncodeError unless `frame` is uint8 RGB of `size` (width, height)."""
+    expected = (size[1], size[0], 3)
+    if frame.shape != expected or frame.dtype != np.uint8:
+        raise EncodeError(
+            f"{doing}: frame {number} is {frame.dtype} {frame.shape}, expected uint8 {expected}"
+        )
+
+
+def read_frames(
+    arguments: Sequence[str],
+    *,
+    size: Size,
+    error: type[PipelineError],
+    doing: str,
+    on_line: Callable[[str], bool | None] | None = None,
+    level: str = "error",
+) -> Iterator[Frame]:
+    """Yield the raw RGB frames an ffmpeg writes to stdout, one in memory at a time.
+
+    Closing the generator early ends ffmpeg without an error.
+
+    Args:
+        arguments: inputs and filters; the raw output is added here.
+        size: (width, height) of the frames that come out.
+        error: raised when ffmpeg fails.
+        doing: begins the message of an error.
+        on_line: see `Process`.
+        level: see `Process`.
+
+    Yields:
+        uint8 (height, width, 3), RGB, each an array of its own.
+
+    Raises:
+        PipelineError: of class `error`: ffmpeg failed or stopped in the middle of a frame.
+    """
+    output = ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
+    with process(
+        [*arguments, *output], error=error, doing=doing, stdout=True, on_line=on_line, level=level
+    ) as running:
+        while True:
+            frame = np.empty((size[1], size[0], 3), np.uint8)
+            got = running.stdout.readinto(frame.data.cast("B"))
+            if got < frame.nbytes:
+                break
+            yield frame
+    if got:
+        raise error(f"{doing}: ffmpeg stopped in the middle of a frame")
+
+
+def count_frames(path: Path) -> int:
+    """Count the video frames a finished file holds, without decoding them.
+
+    Raises:
+        EncodeError: ffmpeg cannot read the file back.
+    """
+    report = run(
+        [
+            *file_input(path),
+            "-map",
+            "0:v:0",
+            "-c",
+            "copy",
+            "-progress",
+            "pipe:1",
+            "-f",
+            "null",
+            "-",
+        ],
+        error=EncodeError,
+        doing=f"could not read back {path}",
+    )
+    counts = [line[6:] for line in report.decode().splitlines() if line.startswith("frame=")]
+    return int(counts[-1]) if counts else 0

@@ -1,0 +1,146 @@
+"""What a video file holds, before anything is decided about it.
+
+There is no ffprobe beside imageio's ffmpeg, so the facts come from decoding one frame through the
+`showinfo` filter, which sees it as every later filter will: rotated, with its exact rate.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.media import ffmpeg
+from pipeline.media.ffmpeg import Size
+from pipeline.media.files import check_readable
+
+# Transfer functions whose light goes far beyond what BT.709 shows white as.
+HDR = ("smpte2084", "arib-std-b67")
+
+
+@dataclass(frozen=True)
+class SoundStream:
+    """One sound track: its codec and layout in ffmpeg's words ("aac", "5.1"), samples a second."""
+
+    codec: str
+    layout: str
+    rate: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the first video stream of a file is.
+
+    Attributes:
+        path: the file.
+        stored: (width, height) in pixels after rotation.
+        shape: width of a pixel over its height (sample aspect ratio).
+        fps: the rate the container tells; a guess for variable rates, None if it tells none.
+        transfer: transfer function in ffmpeg's words, "unknown" if untagged.
+        matrix: YUV matrix in ffmpeg's words, "unknown" if untagged.
+        full_range: whether black is 0 and not 16.
+        first: time of the first frame that can be decoded, in seconds on the file's own clock.
+        tick: the unit of that clock in seconds.
+        videos: how many video streams there are, cover pictures apart.
+        sounds: the sound streams, in order.
+        seconds: the duration the header tells, None if it tells none.
+    """
+
+    path: Path
+    stored: Size
+    shape: Fraction
+    fps: Fraction | None
+    transfer: str
+    matrix: str
+    full_range: bool
+    first: Fraction
+    tick: Fraction
+    videos: int
+    sounds: tuple[SoundStream, ...]
+    seconds: float | None
+
+    @property
+    def size(self) -> Size:
+        """(width, height) with square pixels: what a player shows."""
+        return max(1, round(self.stored[0] * self.shape)), self.stored[1]
+
+    @property
+    def hdr(self) -> bool:
+        """Whether the picture has to be tone-mapped to be seen on an ordinary screen."""
+        return self.transfer in HDR
+
+
+def probe(path: Path) -> Probe:
+    """Look at a video file.
+
+    Raises:
+        InputError: it is missing, a directory, empty, a playlist, no video, or not one frame of it
+            can be decoded.
+    """
+    check_readable(path)
+    report = _Report()
+    show = ["-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    try:
+        ffmpeg.run(
+            ["-copyts", *ffmpeg.file_input(path), *show],
+            error=InputError,
+            doing=f"{path} cannot be read as a video",
+            on_line=report.lines.append,
+            level="level+info",
+        )
+    except InputError as error:
+        raise InputError(report.reason(path) or str(error)) from error
+    return report.probe(path)
+
+
+class _Report:
+    """What ffmpeg printed about a file."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def reason(self, path: Path) -> str | None:
+        """Say in one line why it failed, if it is one of the usual reasons."""
+        text = "\n".join(self.lines)
+        if "Format not on whitelist" in text:
+            return f"{path} is a playlist or another kind of file that is not itself a video"
+        if "matches no streams" in text:
+            kinds = "sound" if ": Audio:" in text else "no picture"
+            return f"{path} holds no video stream ({kinds} only)"
+        if "Error opening input" in text:
+            errors = [line for line in self.lines if "[error]" in line]
+            first = re.sub(r"^.*\[error\] ", "", errors[0]) if errors else "unknown format"
+            return f"{path} is not a video that can be read, or is damaged at its start: {first}"
+        return None
+
+    def probe(self, path: Path) -> Probe:
+        text = "\n".join(self.lines)
+        frame = re.search(r"\bn: *0 pts: *(\S+) .* sar:(\d+)/(\d+) s:(\d+)x(\d+) ", text)
+        if frame is None:
+            raise InputError(f"{path} has a video stream, but not one frame of it can be decoded")
+        across, down, width, height = map(int, frame.groups()[1:])
+        shape = Fraction(across, down) if across and down else Fraction(1)
+        clock = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", text)
+        top, bottom, above, below = map(int, clock.groups()) if clock else (1, 1000, 0, 0)
+        tick = Fraction(top, bottom)
+        colour = re.search(r"color_range:(\S+) color_space:(\S+) .*color_trc:(\S+)", text)
+        levels, matrix, transfer = colour.groups() if colour else ("unknown",) * 3
+        length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
+        hours, minutes, rest = map(float, length.groups()) if length else (0.0, 0.0, 0.0)
+        inputs = text.split("Stream mapping:")[0]
+        videos = re.findall(r"Stream #0:\d+\S*: Video: (.*)", inputs)
+        sounds = re.findall(r"Stream #0:\d+\S*: Audio: (\w+).*?, (\d+) Hz, ([^,]+)", inputs)
+        return Probe(
+            path=path,
+            stored=(width, height),
+            shape=shape,
+            fps=Fraction(above, below) if above and below else None,
+            transfer=transfer,
+            matrix=matrix,
+            full_range=levels == "pc",
+            first=int(frame[1]) * tick if frame[1] != "NOPTS" else Fraction(0),
+            tick=tick,
+            videos=sum("(attached pic)" not in video for video in videos),
+            sounds=tuple(SoundStream(codec, layout, int(hz)) for codec, hz, layout in sounds),
+            seconds=3600 * hours + 60 * minutes + rest if length else None,
+        )
