@@ -1,0 +1,59 @@
+"""Building blocks shared by the networks that torchvision lacks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvReLU(nn.Module):
+    """A convolution that keeps the size (divided by the stride), then ReLU.
+
+    The ReLU is a submodule of its own and not in place, so that feature extraction by the block's
+    name ends behind it and an activation that was asked for is never overwritten.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        y: Tensor = self.relu(self.conv(x))
+        return y
+
+
+class LRN(nn.Module):
+    """Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3).
+
+    y = x / (1 + alpha/size * sum of x^2 over `size` neighbouring channels) ** beta, as Caffe and
+    torch define it. `F.local_response_norm` goes through avg_pool3d, which is slow and lacks bf16
+    on the CPU; here the sum over channels is a 1x1 convolution with a band of ones, which is fast
+    in every memory format.
+    """
+
+    band: Tensor
+
+    def __init__(
+        self, channels: int, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+    ) -> None:
+        super().__init__()
+        index = torch.arange(channels)
+        near = (index[:, None] - index[None, :]).abs() <= size // 2
+        # Not persistent: it follows from the arguments and stands in no weight file.
+        self.register_buffer("band", near.float()[:, :, None, None], persistent=False)
+        self.scale = alpha / size
+        self.beta = beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, channels, H, W); the shape is kept."""
+        root = (F.conv2d(x * x, self.band) * self.scale + 1.0).rsqrt()
+        # pow is slow; the one exponent in real use needs only square roots: s^-.75 = s^-.5 s^-.25.
+        return x * (root * root.sqrt() if self.beta == 0.75 else root.pow(2.0 * self.beta))
+
+
+def max_pool() -> nn.MaxPool2d:
+    """Return the 3x3 pooling of stride 2 that rounds sizes up, as Caffe does."""
+    return nn.MaxPool2d(3, stride=2, ceil_mode=True)

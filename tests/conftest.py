@@ -1,0 +1,45 @@
+"""What all tests share: the folder of real networks and clips, and a small network."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.engine.networks import Network, build
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """Real networks, clips and photos, which the project does not carry."""
+    folder = Path(os.environ.get("DREAM_ASSETS", ROOT / "../shared/assets"))
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: set DREAM_ASSETS to a folder of real networks and clips")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dreamnet() -> Network:
+    """The embedded network, float32."""
+    return build("dreamnet", load_file(ROOT / "pipeline/engine/dreamnet.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def bvlc(assets: Path) -> Network:
+    """The original DeepDream network with its real weights, float32."""
+    return build("bvlc_googlenet", load_file(assets / "weights/bvlc_googlenet_fp16.safetensors"))
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """A CUDA device: without one the test is skipped, or fails if FAIL_WITHOUT_CUDA=1."""
+    if not torch.cuda.is_available():
+        if os.environ.get("FAIL_WITHOUT_CUDA") == "1":
+            pytest.fail("FAIL_WITHOUT_CUDA=1 and there is no CUDA device")
+        pytest.skip("no CUDA device")
+    return torch.device("cuda:0")
