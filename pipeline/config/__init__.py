@@ -1,0 +1,71 @@
+"""One render as one value: read from YAML, checked as a whole, frozen.
+
+    config = load_config("configs/noise_zoom.yaml", ["feedback.zoom=3", "seed=8"])
+    config.source.size, config.dream.terms(), config.output_names()
+
+    values, checks      what a setting may be, and how a wrong one is refused
+    blocks, dream       the blocks of a config, each setting described where it stands
+    render              the whole, and what its blocks ask of one another
+    yaml_source         YAML with line numbers
+    overrides, walk     `key=value` settings laid over a file
+    messages            pydantic's findings as located lines
+    load, record        in from a file, out as plain data
+    previews, docs      a smaller render; the README's table and the editors' schema
+
+Nothing here imports torch, OpenCV or anything else that takes time.
+"""
+
+from pipeline.config.blocks import (
+    CameraFeedback,
+    FlowFeedback,
+    GifOutput,
+    ImageSource,
+    ImagesSource,
+    Mp4Output,
+    NoFeedback,
+    NoiseSource,
+    PngOutput,
+    PosterOutput,
+    Runtime,
+    VideoSource,
+)
+from pipeline.config.docs import config_table, json_schema
+from pipeline.config.dream import Dream, LayerSettings, LayerTerm, Smooth
+from pipeline.config.load import check_schedules, config_from, load_config
+from pipeline.config.previews import preview
+from pipeline.config.record import PICTURE_NEUTRAL, config_hash, differing_keys, resolved_dict
+from pipeline.config.render import FEEDBACKS, Config, Feedback, Output, Source
+
+__all__ = [
+    "FEEDBACKS",
+    "PICTURE_NEUTRAL",
+    "CameraFeedback",
+    "Config",
+    "Dream",
+    "Feedback",
+    "FlowFeedback",
+    "GifOutput",
+    "ImageSource",
+    "ImagesSource",
+    "LayerSettings",
+    "LayerTerm",
+    "Mp4Output",
+    "NoFeedback",
+    "NoiseSource",
+    "Output",
+    "PngOutput",
+    "PosterOutput",
+    "Runtime",
+    "Smooth",
+    "Source",
+    "VideoSource",
+    "check_schedules",
+    "config_from",
+    "config_hash",
+    "config_table",
+    "differing_keys",
+    "json_schema",
+    "load_config",
+    "preview",
+    "resolved_dict",
+]

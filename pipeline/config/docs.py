@@ -1,0 +1,137 @@
+"""The config explained to people (the README's table) and to editors (a JSON schema)."""
+
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import to_jsonable_python
+
+from pipeline.config.blocks import Runtime
+from pipeline.config.dream import Dream, LayerSettings, Smooth
+from pipeline.config.render import Config, Feedback, Output, Source
+from pipeline.schedule import Schedule
+
+_BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
+    ("", (Config,)),
+    ("source", get_args(Source)),
+    ("feedback", get_args(Feedback)),
+    ("dream", (Dream,)),
+    ("dream.layers.NAME", (LayerSettings,)),
+    ("dream.smooth", (Smooth,)),
+    ("outputs[N]", get_args(Output)),
+    ("runtime", (Runtime,)),
+)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a config as users may write it, the shorthands included."""
+    schema = Config.model_json_schema(mode="validation", schema_generator=_Schema)
+    schema["title"] = "A DeepDream render"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def config_table() -> str:
+    """Return Markdown that documents every setting: a table per block, in the order of a config."""
+    schema = json_schema()
+    tables = [
+        _table(path, schema["$defs"].get(block.__name__, schema))
+        for path, blocks in _BLOCKS
+        for block in blocks
+    ]
+    return "\n\n".join(tables) + "\n"
+
+
+class _Schema(GenerateJsonSchema):
+    """Pydantic's generator, with defaults as a user writes them and no titles made of names."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return _written(dft)
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def _written(value: Any) -> Any:
+    """A default as it would stand in a YAML file; a block is named by its kind alone."""
+    match value:
+        case Schedule():
+            number = value.written()
+            return int(number) if isinstance(number, float) and number.is_integer() else number
+        case BaseModel():
+            return getattr(value, "kind", {})
+        case tuple():
+            return [_written(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+    return to_jsonable_python(value, fallback=_fraction)
+
+
+def _fraction(value: Any) -> int | str:
+    return int(value) if value.denominator == 1 else str(value)
+
+
+def _table(path: str, schema: JsonSchemaValue) -> str:
+    settings = dict(schema["properties"])
+    title = path
+    if "const" in settings.get("kind", {}):
+        title = f"{path}: {{kind: {settings.pop('kind')['const']}}}"
+    lines = [f"**`{title}`**: {schema['description']}" if title else str(schema["description"])]
+    if not settings:
+        return lines[0]
+    lines += ["", "| setting | accepts | default | what it is |", "|---|---|---|---|"]
+    required = schema.get("required", ())
+    for name, each in settings.items():
+        default = "required" if name in required else f"`{_shown(each['default'])}`"
+        meaning = each.get("description", "which of these it is")
+        lines.append(f"| `{name}` | {_accepts(each)} | {default} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _accepts(schema: JsonSchemaValue) -> str:
+    """Say in words what a setting's schema accepts."""
+    match schema:
+        case {"title": title}:
+            return str(title)
+        case {"enum": values}:
+            return ", ".join(f"`{_shown(value)}`" for value in values)
+        case {"const": value}:
+            return f"`{_shown(value)}`"
+        case {"anyOf": choices} | {"oneOf": choices}:
+            return " or ".join(dict.fromkeys(_accepts(choice) for choice in choices))
+        case {"prefixItems": items}:
+            return f"[{', '.join(_accepts(item) for item in items)}]"
+        case {"type": "array", "items": items}:
+            return f"list of {_accepts(items).replace('number', 'numbers')}"
+        case {"type": "integer" | "number" as kind}:
+            return f"{'whole ' * (kind == 'integer')}number{_bounds(schema)}"
+        case {"type": "boolean"}:
+            return "`true`, `false`"
+        case {"type": "null"}:
+            return "`null`"
+        case {"type": "string"}:
+            return "text"
+    return "a map"
+
+
+def _bounds(schema: JsonSchemaValue) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f" {low} to {high}"
+    if low is not None:
+        return f" ≥ {low}"
+    if "exclusiveMinimum" in schema:
+        return f" > {schema['exclusiveMinimum']}" + (f", ≤ {high}" if high is not None else "")
+    return ""
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return f"[{', '.join(_shown(each) for each in value)}]"
+        case {}:
+            return "{}"
+    return str(value)

@@ -1,0 +1,121 @@
+"""A whole config: one render, and what its blocks ask of one another."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from pipeline.config.blocks import (
+    CameraFeedback,
+    FlowFeedback,
+    GifOutput,
+    ImageSource,
+    ImagesSource,
+    Mp4Output,
+    NoFeedback,
+    NoiseSource,
+    PngOutput,
+    PosterOutput,
+    Runtime,
+    VideoSource,
+)
+from pipeline.config.checks import Block, by_kind, refusal, refuse
+from pipeline.config.dream import Dream
+from pipeline.config.values import Component
+
+Source = NoiseSource | ImageSource | ImagesSource | VideoSource
+Feedback = NoFeedback | CameraFeedback | FlowFeedback
+Output = Mp4Output | GifOutput | PngOutput | PosterOutput
+
+FEEDBACKS: Final = {
+    "noise": ("none", "camera"),
+    "image": ("none", "camera"),
+    "images": ("none",),
+    "video": ("none", "flow"),
+}
+"""What may carry the dream from frame to frame, by the kind of source."""
+
+
+class Config(Block):
+    """One render."""
+
+    name: Component = Field(description="names the folder in outputs/ and the files in it")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every random choice")
+    source: Annotated[Annotated[Source, Field(discriminator="kind")], by_kind("noise")] = Field(
+        description="what the render starts from"
+    )
+    feedback: Annotated[
+        Annotated[Feedback, Field(discriminator="kind")], by_kind("none", "camera", "flow")
+    ] = Field(NoFeedback(kind="none"), description="how a frame inherits the dream of others")
+    dream: Dream = Field(Dream(), description="what is dreamed")
+    outputs: tuple[
+        Annotated[
+            Annotated[Output, Field(discriminator="kind")], by_kind("mp4", "gif", "png", "poster")
+        ],
+        ...,
+    ] = Field((Mp4Output(kind="mp4"),), strict=False, description="the files to write")
+    runtime: Runtime = Field(Runtime(), description="where and how the work is done")
+    keep_frames: bool = Field(
+        True, description="keep the frames on disk once every output is written"
+    )
+
+    @field_validator("feedback")
+    @classmethod
+    def _fits_source(cls, feedback: Feedback, info: ValidationInfo) -> Feedback:
+        source = info.data.get("source")
+        if source is not None and feedback.kind not in FEEDBACKS[source.kind]:
+            accepted = " or ".join(FEEDBACKS[source.kind])
+            refuse(
+                f"{feedback.kind} cannot carry a source of kind {source.kind}; it takes {accepted}",
+                "kind",
+            )
+        return feedback
+
+    @field_validator("outputs")
+    @classmethod
+    def _different_files(
+        cls, outputs: tuple[Output, ...], info: ValidationInfo
+    ) -> tuple[Output, ...]:
+        names = [_file_name(info.data.get("name", "NAME"), output) for output in outputs]
+        problems: list[tuple[tuple[int], str]] = []
+        for index, name in enumerate(names):
+            for other in range(index):
+                if _same_file(name, names[other]):
+                    message = f"would write {name} like outputs[{other}]; give one of them a `file`"
+                    problems.append(((index,), message))
+                    break
+        if problems:
+            raise refusal(problems)
+        return outputs
+
+    @field_validator("keep_frames")
+    @classmethod
+    def _leaves_something(cls, keep: bool, info: ValidationInfo) -> bool:
+        if not keep and info.data.get("outputs") == ():
+            refuse("false without any outputs leaves nothing of the render")
+        return keep
+
+    def output_names(self) -> tuple[str, ...]:
+        """Return the file name of each output, in order.
+
+        A png output of chosen or all frames writes several files; its name has `{frame:06d}` in it,
+        to be filled by `str.format(frame=...)`.
+        """
+        return tuple(_file_name(self.name, output) for output in self.outputs)
+
+
+def _file_name(name: str, output: Output) -> str:
+    several = output.kind == "png" and output.frames != "last"
+    if output.kind == "poster":
+        return output.file or f"{name}-poster.jpg"
+    file = output.file or f"{name}.{output.kind}"
+    return file[: -len(".png")] + "-{frame:06d}.png" if several else file
+
+
+def _same_file(name: str, other: str) -> bool:
+    """Whether two names collide, on file systems that ignore case too."""
+    name, other = name.lower(), other.lower()
+    if "{" in other:
+        name, other = other, name
+    pattern = re.escape(name).replace(re.escape("{frame:06d}"), r"(\d{6,}|\{frame:06d\})")
+    return re.fullmatch(pattern, other) is not None
