@@ -1,0 +1,203 @@
+"""Gradient ascent on pictures: shift, gradient, smooth, normalise, update, clamp, unshift.
+
+Everything is per sample, so pictures that share a batch do not know of one another, and everything
+random is a pure function of (key, octave, iteration).
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Smoothing = Literal["none", "gaussian", "cascade", "laplacian"]
+Normalisation = Literal["mean_abs", "std", "none"]
+GradientFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# As published (Gordic 2020): a 9 x 9 window, sigma growing by 2 over the iterations of an octave.
+_CASCADE_RADIUS = 4
+_CASCADE_GROWTH = 2.0
+_LAPLACIAN_BANDS = 4  # google/deepdream's notebook
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """One sample's knobs, schedules already evaluated.
+
+    Attributes:
+        step: length of a step in units of the [0, 1] image, after normalisation.
+        jitter: largest random shift, pixels.
+        sigma: of the smoothing, pixels.
+        weights: one per objective term.
+    """
+
+    step: float
+    jitter: int
+    sigma: float
+    weights: tuple[float, ...]
+
+
+def jitter_offset(key: int, octave: int, iteration: int, jitter: int) -> tuple[int, int]:
+    """Random shift (down, right), each in -jitter..jitter: a pure function of its arguments."""
+    if jitter <= 0:
+        return 0, 0
+    rng = random.Random(f"{key}:{octave}:{iteration}")
+    return rng.randint(-jitter, jitter), rng.randint(-jitter, jitter)
+
+
+def shift(picture: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:
+    """Shift every sample circularly by its own (down, right) pixels; [N, C, H, W] in and out."""
+    if len(offsets) == 1:
+        return torch.roll(picture, offsets[0], dims=(2, 3))
+    rolled = [
+        torch.roll(p, o, dims=(1, 2)) for p, o in zip(picture.unbind(0), offsets, strict=True)
+    ]
+    return torch.stack(rolled)
+
+
+def ascend(
+    picture: Tensor,
+    gradient: GradientFunction,
+    *,
+    keys: Sequence[int],
+    octave: int,
+    iterations: int,
+    settings: Sequence[StepSettings],
+    smoothing: Smoothing = "cascade",
+    normalisation: Normalisation = "mean_abs",
+) -> tuple[Tensor, Tensor]:
+    """Climb the objective for some steps.
+
+    Args:
+        picture: float32 [N, 3, H, W] in [0, 1].
+        gradient: (picture, weights) -> (gradient, value), see `ImageGradient`.
+        keys: N integers that decide the random shifts.
+        octave: enters the random shifts.
+        iterations: number of steps, >= 1.
+        settings: one per sample.
+        smoothing: of the gradient, before it is normalised.
+        normalisation: of the gradient.
+
+    Returns:
+        The climbed picture, and the objective's value at the last step, float32 [N].
+    """
+    weights = torch.tensor([s.weights for s in settings], device=picture.device)
+    steps = torch.tensor([s.step for s in settings], device=picture.device).view(-1, 1, 1, 1)
+    value = torch.zeros(len(settings), device=picture.device)
+    for i in range(iterations):
+        offsets = [
+            jitter_offset(key, octave, i, s.jitter) for key, s in zip(keys, settings, strict=True)
+        ]
+        shifted = shift(picture, offsets)
+        direction, value = gradient(shifted, weights)
+        sigmas = [smoothing_sigma(smoothing, s.sigma, i, iterations) for s in settings]
+        direction = normalise(smooth(direction, smoothing, sigmas), normalisation)
+        climbed = torch.addcmul(shifted, steps, direction).clamp_(0, 1)
+        picture = shift(climbed, [(-y, -x) for y, x in offsets])
+    return picture, value
+
+
+def smoothing_sigma(kind: Smoothing, sigma: float, iteration: int, iterations: int) -> float:
+    """Sigma of one iteration, pixels: `cascade` widens as an octave proceeds, others stay."""
+    if kind != "cascade":
+        return sigma
+    return sigma + _CASCADE_GROWTH * (iteration + 1) / iterations
+
+
+def smooth(gradient: Tensor, kind: Smoothing, sigmas: Sequence[float]) -> Tensor:
+    """Low-pass the gradient, which is what keeps a dream from turning into high-frequency noise.
+
+    - `gaussian`: one Gaussian.
+    - `cascade`: the mean of three Gaussians, sigma * (0.5, 1, 2) (Gordic 2020).
+    - `laplacian`: bands of a Laplacian pyramid, each brought to unit deviation (google/deepdream).
+
+    Args:
+        gradient: float32 [N, 3, H, W].
+        kind: of smoothing.
+        sigmas: one per sample, pixels; `laplacian` has no use for it.
+
+    Returns:
+        float32 [N, 3, H, W].
+    """
+    if kind == "none":
+        return gradient
+    if kind == "laplacian":
+        return _equalise_bands(gradient)
+    factors = (0.5, 1.0, 2.0) if kind == "cascade" else (1.0,)
+    blurred = []
+    for sample, sigma in zip(torch.split(gradient, 1), sigmas, strict=True):
+        radius = _CASCADE_RADIUS if kind == "cascade" else max(1, math.ceil(3 * sigma))
+        # Reflection needs more picture than window; only the tiniest octaves are that small.
+        radius = min(radius, min(sample.shape[2:]) - 1)
+        parts = [blur(sample, sigma * f, radius) for f in factors if sigma > 0]
+        blurred.append(sum(parts[1:], parts[0]) / len(parts) if parts else sample)
+    return torch.cat(blurred) if len(blurred) > 1 else blurred[0]
+
+
+def blur(picture: Tensor, sigma: float, radius: int) -> Tensor:
+    """Gaussian blur with a window of 2 * radius + 1 pixels and a reflected border.
+
+    Args:
+        picture: float32 [N, 3, H, W].
+        sigma: pixels.
+        radius: pixels; smaller than the picture's sides.
+
+    Returns:
+        float32 [N, 3, H, W].
+    """
+    window = 2 * radius + 1
+    if picture.device.type == "cpu":  # the same filter, 40 x faster than torch's on a CPU
+        samples = picture.permute(0, 2, 3, 1).contiguous().numpy()
+        smoothed = [cv2.GaussianBlur(s, (window, window), sigma) for s in samples]
+        return torch.stack([torch.from_numpy(s) for s in smoothed]).permute(0, 3, 1, 2)
+    x = torch.arange(-radius, radius + 1, device=picture.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, window)
+    picture = F.pad(picture, (radius, radius, radius, radius), mode="reflect")
+    return F.conv2d(F.conv2d(picture, kernel, groups=3), kernel.transpose(2, 3), groups=3)
+
+
+def normalise(gradient: Tensor, kind: Normalisation) -> Tensor:
+    """Bring every sample's gradient to unit size.
+
+    `mean_abs` divides by mean |g| (google/deepdream); `std` subtracts the mean and divides by the
+    standard deviation (pytorch-deepdream); `none` leaves it.
+
+    Args:
+        gradient: float32 [N, 3, H, W].
+        kind: of normalisation.
+
+    Returns:
+        float32 [N, 3, H, W]; zero where the gradient is zero.
+    """
+    over = (1, 2, 3)
+    if kind == "mean_abs":
+        return gradient / gradient.abs().mean(over, keepdim=True).clamp_min(_TINY)
+    if kind == "std":
+        centred = gradient - gradient.mean(over, keepdim=True)
+        return centred / centred.square().mean(over, keepdim=True).sqrt().clamp_min(_TINY)
+    return gradient
+
+
+def _equalise_bands(gradient: Tensor) -> Tensor:
+    bands = []
+    current = gradient
+    for _ in range(_LAPLACIAN_BANDS - 1):
+        height, width = current.shape[2:]
+        if min(height, width) < 4:
+            break
+        half = ((height + 1) // 2, (width + 1) // 2)
+        low = F.interpolate(current, size=half, mode="bilinear", antialias=True)
+        bands.append(current - F.interpolate(low, size=(height, width), mode="bicubic"))
+        current = low
+    bands.append(current)
+    result = normalise(bands[-1], "std")
+    for band in reversed(bands[:-1]):
+        result = F.interpolate(result, size=band.shape[2:], mode="bicubic") + normalise(band, "std")
+    return result

@@ -1,0 +1,148 @@
+"""The dream of a batch of pictures: octaves, coarse to fine, of gradient ascent."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.engine.ascent import Normalisation, Smoothing, StepSettings, ascend, normalise
+from pipeline.engine.gradient import ImageGradient
+from pipeline.engine.networks import Network
+from pipeline.engine.objectives import Term
+from pipeline.engine.octaves import usable_octaves
+from pipeline.engine.pyramid import Merge, merge, resize
+from pipeline.engine.tiles import Split, TiledGradient
+
+
+class Dream(NamedTuple):
+    """What a batch of seeds became.
+
+    Attributes:
+        pictures: float32 [N, 3, H, W] in [0, 1].
+        strength: the objective at the last step of the finest octave, float32 [N].
+    """
+
+    pictures: Tensor
+    strength: Tensor
+
+
+class Dreamer:
+    """Octaves of gradient ascent through a frozen network (Mordvintsev et al. 2015).
+
+    Args:
+        network: frozen and folded, see `networks.build`; it is moved to `device`.
+        terms: what is climbed; a sample's weights come with its `StepSettings`.
+        octaves: levels of the pyramid.
+        ratio: size of a level over the next coarser one, > 1.
+        merge: how an octave's dream enters the next: detail, replace or blend.
+        blend: share of the seed, for `merge="blend"`.
+        smoothing: of the gradient: none, gaussian, cascade or laplacian.
+        normalisation: of the gradient: mean_abs, std or none.
+        normalise_tiles: normalise every tile's gradient for itself as well.
+        smallest: shortest side the network can see anything in; smaller octaves are left out.
+        split: tiles and chunks; see `tiles.Split`.
+        device: where to dream.
+        dtype: precision of the network; the picture stays float32.
+
+    Attributes:
+        device: where it dreams.
+        path: how the gradient is computed, see `ImageGradient`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        terms: Sequence[Term],
+        *,
+        octaves: int = 3,
+        ratio: float = 1.4,
+        merge: Merge = "detail",
+        blend: float = 0.5,
+        smoothing: Smoothing = "cascade",
+        normalisation: Normalisation = "mean_abs",
+        normalise_tiles: bool = False,
+        smallest: int = 1,
+        split: Split | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.device = torch.device(device)
+        network.module.to(self.device)
+        gradient = ImageGradient(network, terms, dtype=dtype)
+        self.path = gradient.path
+        self._gradient = TiledGradient(
+            gradient,
+            split=split,
+            normalise_tile=partial(normalise, kind=normalisation) if normalise_tiles else None,
+        )
+        self._octaves = octaves
+        self._ratio = ratio
+        self._merge: Merge = merge
+        self._blend = blend
+        self._smoothing: Smoothing = smoothing
+        self._normalisation: Normalisation = normalisation
+        self._smallest = smallest
+
+    @property
+    def split(self) -> Split:
+        """Tiles and chunks as they are now: smaller than asked for if memory ran out."""
+        return self._gradient.split
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        seeds: Tensor,
+        *,
+        iterations: int,
+        keys: Sequence[int],
+        settings: Sequence[StepSettings],
+    ) -> Dream:
+        """Dream a batch.
+
+        Every octave starts from the seed at its size plus what the coarser octaves added. (The seed
+        may itself be a source plus carried detail: resizing is linear, so they need not be told
+        apart.)
+
+        Args:
+            seeds: float32 [N, 3, H, W] in [0, 1].
+            iterations: steps per octave; 0 gives the seeds back.
+            keys: one per sample: decides its random shifts, with the octave and the iteration.
+            settings: one per sample.
+
+        Returns:
+            Pictures and strength.
+
+        Raises:
+            ValueError: batch sizes that differ, or a picture too small for the network.
+            MemoryError: not even one small tile fits.
+        """
+        if not len(seeds) == len(keys) == len(settings):
+            raise ValueError(f"got {len(seeds)} seeds, {len(keys)} keys, {len(settings)} settings")
+        seeds = seeds.to(self.device, torch.float32, memory_format=torch.channels_last)
+        strength = torch.zeros(len(seeds), device=self.device)
+        if iterations == 0:
+            return Dream(seeds.clamp(0, 1), strength)
+        size = (seeds.shape[3], seeds.shape[2])
+        sizes = usable_octaves(size, self._octaves, self._ratio, self._smallest)
+        if not sizes:
+            raise ValueError(f"a picture of {size} is below the network's {self._smallest} pixels")
+        started: Tensor | None = None
+        dreamed: Tensor | None = None
+        for octave, octave_size in enumerate(sizes):
+            seed = resize(seeds, octave_size)
+            started = merge(seed, started, dreamed, how=self._merge, blend=self._blend)
+            started = started.clamp(0, 1)
+            dreamed, strength = ascend(
+                started,
+                self._gradient,
+                keys=keys,
+                octave=octave,
+                iterations=iterations,
+                settings=settings,
+                smoothing=self._smoothing,
+                normalisation=self._normalisation,
+            )
+        assert dreamed is not None
+        return Dream(dreamed, strength)

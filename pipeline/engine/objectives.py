@@ -1,0 +1,126 @@
+"""What a dream climbs: one number per picture, and its gradient at the layer it is read from.
+
+An objective is written in closed form, value and gradient, because a dream never needs a loss to be
+summed up and differentiated: the gradient of the mean square *is* the activation, up to a factor.
+The gradient comes apart as `scale * direction`: the direction seeds the backward pass as it is, in
+whatever precision the network runs in, and the factor (1e-6 for a large layer) is applied to the
+float32 result, where it cannot underflow.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Term:
+    """One layer's share of what is climbed.
+
+    Attributes:
+        node: the network's node whose activation is read.
+        objective: a key of `OBJECTIVES`.
+        channels: only these channels count; None for all.
+    """
+
+    node: str
+    objective: str = "mean_square"
+    channels: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"{self.objective = }; accepted: {', '.join(OBJECTIVES)}")
+
+
+@dataclass(frozen=True)
+class Climb:
+    """An objective at one activation, per sample.
+
+    Attributes:
+        value: float32 [N].
+        direction: like the activation; `scale * direction` is the gradient of `value` by it.
+        scale: float32 [N].
+    """
+
+    value: Tensor
+    direction: Tensor
+    scale: Tensor
+
+
+def mean_square(activation: Tensor) -> Climb:
+    """Mean of squares: the squared distance to zero, as the first DeepDream climbed it."""
+    count = activation[0].numel()
+    value = _sum_of_squares(activation) / count
+    return Climb(value, activation, torch.full_like(value, 2 / count))
+
+
+def norm(activation: Tensor) -> Climb:
+    """The L2 norm of the flattened activation."""
+    value = _sum_of_squares(activation).sqrt()
+    return Climb(value, activation, 1 / value.clamp_min(1e-12))
+
+
+def mean(activation: Tensor) -> Climb:
+    """The mean, as feature visualisation climbs a channel (Olah et al. 2017)."""
+    count = activation[0].numel()
+    value = activation.float().mean(dim=(1, 2, 3))
+    return Climb(value, torch.ones_like(activation), torch.full_like(value, 1 / count))
+
+
+OBJECTIVES: dict[str, Callable[[Tensor], Climb]] = {
+    "mean_square": mean_square,
+    "norm": norm,
+    "mean": mean,
+}
+
+
+def climb(term: Term, activation: Tensor) -> Climb:
+    """Evaluate a term at its layer's activation.
+
+    Args:
+        term: what to climb.
+        activation: [N, C, H, W] in the network's precision.
+
+    Returns:
+        Value, direction (zero outside the term's channels) and scale.
+
+    Raises:
+        ValueError: a channel the layer does not have.
+    """
+    if term.channels is None:
+        return OBJECTIVES[term.objective](activation)
+    channels = activation.shape[1]
+    if bad := [c for c in term.channels if not 0 <= c < channels]:
+        raise ValueError(f"{term.node} has channels 0..{channels - 1}; got {bad}")
+    chosen = list(term.channels)
+    part = OBJECTIVES[term.objective](activation[:, chosen])
+    direction = torch.zeros_like(activation)
+    direction[:, chosen] = part.direction
+    return Climb(part.value, direction, part.scale)
+
+
+def seeds(climbs: Sequence[Climb], weights: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Weigh several terms into one backward pass.
+
+    Args:
+        climbs: one per term.
+        weights: float32 [N, terms].
+
+    Returns:
+        The tensor to seed each layer's backward pass with, the float32 [N] factor that the image
+        gradient still has to be multiplied by, and the weighted value, float32 [N].
+    """
+    scales = torch.stack([c.scale for c in climbs], dim=1) * weights
+    values = (torch.stack([c.value for c in climbs], dim=1) * weights).sum(dim=1)
+    if len(climbs) == 1:
+        return [climbs[0].direction], scales[:, 0], values
+    # The largest term seeds with its bare direction: no seed leaves the range of 16-bit floats.
+    factor = scales.abs().amax(dim=1).clamp_min(1e-30)
+    shares = (scales / factor[:, None]).to(climbs[0].direction.dtype)
+    weighted = [c.direction * shares[:, k, None, None, None] for k, c in enumerate(climbs)]
+    return weighted, factor, values
+
+
+def _sum_of_squares(activation: Tensor) -> Tensor:
+    return activation.float().square().sum(dim=(1, 2, 3))

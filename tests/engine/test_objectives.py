@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from pipeline.engine.objectives import OBJECTIVES, Term, climb, seeds
+
+
+@pytest.fixture
+def activation() -> torch.Tensor:
+    return torch.randn(3, 5, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("channels", [None, (2,), (0, 4)])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_direction_times_scale_is_the_gradient_of_the_value(objective, channels, activation):
+    term = Term("layer", objective, channels)
+    a = activation.double().requires_grad_()
+    chosen = a if channels is None else a[:, list(channels)]
+    plain = {
+        "mean_square": lambda c: c.square().mean((1, 2, 3)),
+        "norm": lambda c: c.flatten(1).norm(dim=1),
+        "mean": lambda c: c.mean((1, 2, 3)),
+    }[objective](chosen)
+    (expected,) = torch.autograd.grad(plain.sum(), a)
+    got = climb(term, activation)
+    torch.testing.assert_close(got.value.double(), plain, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        (got.direction * got.scale[:, None, None, None]).double(), expected, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_a_channel_that_is_not_there_is_named(activation):
+    with pytest.raises(ValueError, match=r"channels 0\.\.4; got \[5\]"):
+        climb(Term("layer", channels=(1, 5)), activation)
+
+
+def test_an_unknown_objective_lists_the_known_ones():
+    with pytest.raises(ValueError, match="mean_square, norm, mean"):
+        Term("layer", "l3")
+
+
+def test_several_terms_weigh_as_their_gradients_do(activation):
+    other = torch.randn(3, 7, 2, 3, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([[1.0, 2.0], [0.0, 1.0], [0.5, -3.0]])
+    climbs = [climb(Term("a"), activation), climb(Term("b", "norm"), other)]
+    directions, factor, value = seeds(climbs, weights)
+    for k, c in enumerate(climbs):
+        expected = c.direction * (c.scale * weights[:, k])[:, None, None, None]
+        torch.testing.assert_close(directions[k] * factor[:, None, None, None], expected)
+        assert directions[k].abs().max() <= c.direction.abs().max() * (1 + 1e-6)
+    torch.testing.assert_close(
+        value, (climbs[0].value * weights[:, 0] + climbs[1].value * weights[:, 1])
+    )
+
+
+def test_one_term_seeds_with_the_bare_activation(activation):
+    (direction,), _, _ = seeds([climb(Term("a"), activation)], torch.full((3, 1), -2.0))
+    assert direction is activation
