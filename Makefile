@@ -1,0 +1,46 @@
+# make zoom CONFIG=configs/noise_zoom.yaml    set up if needed, render, print where the files are
+# make test                                   set up if needed, pass the tests
+# TORCH_INDEX=https://... picks another package index for torch (CPU wheels, say).
+
+PYTHON ?= python3
+VENV   ?= .venv
+CONFIG ?=
+INPUT  ?=
+# Paths go to the commands through the environment, as they were typed: neither make nor a shell
+# looks into them.
+override CONFIG := $(value CONFIG)
+override INPUT := $(value INPUT)
+export CONFIG INPUT
+
+.PHONY: help setup zoom video gif test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make zoom CONFIG=configs/noise_zoom.yaml       noise to a zoom video and a GIF'
+	@echo 'make gif INPUT=clip.mp4                        a README-sized GIF of a video file'
+	@echo 'make test | make check                         the tests | lint and types'
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed (make PYTHON=python3.12 ...)")'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	touch $@
+
+zoom: setup
+	@$(VENV)/bin/dream render "$${CONFIG:-configs/noise_zoom.yaml}"
+
+gif: setup
+	@$(VENV)/bin/dream gif "$$INPUT"
+
+test: setup
+	$(VENV)/bin/python -m pytest
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,336 @@
+"""From a config to flat arguments: the one place that knows the YAML's words and the rooms'."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Config
+from pipeline.engine.layers import Layer, resolve
+from pipeline.errors import ConfigError, InputError, PipelineError, ResumeError
+from pipeline.media.sources import NoiseSource, PictureSource, Source, find_pictures
+from pipeline.plan import Batch, batches, camera_lane, independent_lanes, keyframe_distance
+from pipeline.schedule import Schedule
+
+if TYPE_CHECKING:
+    from pipeline.engine.ascent import StepSettings
+    from pipeline.engine.dreamer import Dreamer
+    from pipeline.feedback.seed import Feedback
+
+# Measured: these keep at least 95 % of the objective that float32 reaches (docs/design.md).
+_KEEPS_BF16 = frozenset({"bvlc_googlenet", "dreamnet"})
+# Pictures of one batch, in pixels: beyond it a CPU gains nothing, and a GPU fills its memory.
+_BATCH_PIXELS = {"cpu": 1_000_000, "cuda": 8_000_000, "mps": 2_000_000}
+_MOST_LANES = 16
+# A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
+_STORED_BYTES_PER_PIXEL = 2.2
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What `auto` became, and what else decides the bytes of a render; kept in its manifest.
+
+    Attributes:
+        device: cpu, cuda:N or mps.
+        precision: fp32, bf16 or fp16.
+        batch: the most frames dreamed at once, and lanes side by side.
+        tile: largest side of a tile, pixels; None for whole pictures.
+        threads: of the CPU.
+        deterministic: CUDA kernels that repeat to the byte.
+        versions: of the packages that compute.
+    """
+
+    device: str
+    precision: str
+    batch: int
+    tile: int | None
+    threads: int
+    deterministic: bool
+    versions: dict[str, str]
+
+
+def make_source(config: Config) -> Source:
+    """Open the source, without reading any picture.
+
+    Raises:
+        InputError: a file is missing, unreadable, too large or too small for the chosen layers.
+        ConfigError: outputs that need frames of one size, of a source with several.
+    """
+    s = config.source
+    source: Source
+    if s.kind == "noise":
+        source = NoiseSource(
+            size=s.size,
+            frames=s.frames,
+            fps=s.fps,
+            seed=config.seed,
+            color=s.color,
+            deviation=s.scale,
+        )
+    elif s.kind == "image":
+        source = PictureSource(
+            [Path(s.path)], frames=s.frames, fps=s.fps, size=s.size, max_pixels=s.max_pixels
+        )
+    elif s.kind == "images":
+        paths = find_pictures(s.path)
+        source = PictureSource(
+            paths, frames=len(paths), fps=s.fps, size=s.size, max_pixels=s.max_pixels
+        )
+    else:
+        raise ConfigError("source.kind: video is not supported yet")
+    _check_sizes(config, source)
+    return source
+
+
+def layers(config: Config) -> list[Layer]:
+    """The layers that are climbed, in the config's order."""
+    return [resolve(config.dream.model, term.layer) for term in config.dream.terms()]
+
+
+def _check_sizes(config: Config, source: Source) -> None:
+    deepest = max(layers(config), key=lambda layer: layer.smallest)
+    for frame, size in enumerate(source.sizes):
+        if min(size) < deepest.smallest:
+            name = source.names[frame if len(source.names) > 1 else 0]
+            raise InputError(
+                f"{name} is {size[0]}x{size[1]}, but {deepest.name} of {config.dream.model} sees "
+                f"nothing below {deepest.smallest} pixels; enlarge source.size, or choose a "
+                f"shallower layer (`dream layers {config.dream.model}`)"
+            )
+    if len(set(source.sizes)) > 1:
+        for output in config.outputs:
+            if output.kind in ("mp4", "gif"):
+                raise ConfigError(
+                    f"outputs: {output.kind} needs pictures of one size, and these have "
+                    f"{len(set(source.sizes))}; use {{kind: png, frames: all}}"
+                )
+
+
+def make_plan(config: Config, source: Source, batch: int) -> list[Batch]:
+    """Lay out the whole render."""
+    feedback, iterations = config.feedback, config.dream.iterations
+    if feedback.kind == "camera":
+        lane = camera_lane(
+            len(source.sizes),
+            size=source.sizes[0],
+            every=keyframe_distance(feedback.keyframe_every, source.fps),
+            first_iterations=iterations,
+            iterations=feedback.iterations,
+        )
+        return list(batches([lane], batch))
+    return list(batches(independent_lanes(source.sizes, iterations=iterations), batch))
+
+
+def disk_estimate(sizes: Sequence[tuple[int, int]]) -> int:
+    """Bytes that the stored frames and the outputs of these sizes are about to take."""
+    return round(sum(w * h for w, h in sizes) * _STORED_BYTES_PER_PIXEL)
+
+
+def check_disk(folder: Path, sizes: Sequence[tuple[int, int]]) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        PipelineError: there is no room.
+    """
+    needed, free = disk_estimate(sizes), shutil.disk_usage(folder).free
+    if needed > free:
+        raise PipelineError(
+            f"{folder} needs about {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free;"
+            " make room, or use fewer or smaller frames"
+        )
+
+
+def resolve_runtime(
+    config: Config, size: tuple[int, int], recorded: Mapping[str, Any] | None = None
+) -> Resolved:
+    """Decide what `auto` means on this machine, or repeat what an earlier run decided.
+
+    Args:
+        config: of the render.
+        size: (width, height) of its frames.
+        recorded: what an earlier run of this render resolved.
+
+    Raises:
+        ConfigError: a device that this machine does not have.
+        ResumeError: the earlier run had other packages, or a device that is not here.
+    """
+    import torch
+
+    versions = {name: version(name) for name in ("torch", "torchvision", "opencv-python")}
+    if recorded is not None:
+        return _reuse(recorded, versions)
+    runtime = config.runtime
+    device = runtime.device
+    if device == "auto":
+        mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    _check_device(device)
+    kind = device.partition(":")[0]
+    precision: str = runtime.precision
+    if precision == "auto":
+        keeps = config.dream.model in _KEEPS_BF16
+        precision = "bf16" if keeps and _has_bf16(kind) else "fp32"
+    fits = _BATCH_PIXELS[kind] // (size[0] * size[1])
+    return Resolved(
+        device=device,
+        precision=precision,
+        batch=runtime.batch if isinstance(runtime.batch, int) else min(max(1, fits), _MOST_LANES),
+        tile=runtime.tile if isinstance(runtime.tile, int) else None,
+        threads=runtime.threads if isinstance(runtime.threads, int) else _cores(),
+        deterministic=runtime.deterministic,
+        versions=versions,
+    )
+
+
+def _reuse(recorded: Mapping[str, Any], versions: Mapping[str, str]) -> Resolved:
+    resolved = Resolved(**recorded)
+    try:
+        _check_device(resolved.device)
+    except ConfigError as error:
+        raise ResumeError(f"this render was begun on {resolved.device}: {error}") from error
+    was = resolved.versions
+    if differing := [
+        f"{k} {v} (here {versions.get(k)})" for k, v in was.items() if versions.get(k) != v
+    ]:
+        raise ResumeError(
+            f"this render was begun with {', '.join(differing)}, so its frames would not match; "
+            "install those, or --overwrite to start again"
+        )
+    return resolved
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("runtime.device: cuda is not available here; use auto or cpu")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"runtime.device: {device} is not here; there are {torch.cuda.device_count()} devices"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("runtime.device: mps is not available here; use auto or cpu")
+
+
+def _has_bf16(kind: str) -> bool:
+    """Whether the hardware multiplies bfloat16, rather than emulating it at a loss."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return kind == "cpu" and any(getattr(torch.cpu, p, lambda: False)() for p in probes)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[str, str]]:
+    """Load the network and build the dreamer.
+
+    Returns:
+        The dreamer, and what a manifest keeps of it: model, sha256 of the weights, gradient path.
+
+    Raises:
+        WeightsError: no weights, or those of another network.
+    """
+    import torch
+
+    from pipeline.engine.dreamer import Dreamer
+    from pipeline.engine.objectives import Term
+    from pipeline.engine.tiles import Split
+    from pipeline.weights import load_network
+
+    torch.set_num_threads(resolved.threads)
+    if resolved.device.startswith("cuda"):
+        torch.use_deterministic_algorithms(resolved.deterministic)
+        torch.backends.cudnn.benchmark = not resolved.deterministic
+    dream = config.dream
+    network, file = load_network(dream.model, dream.weights)
+    chosen = layers(config)
+    terms = [
+        Term(layer.node, term.objective, term.channels)
+        for layer, term in zip(chosen, dream.terms(), strict=True)
+    ]
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dreamer = Dreamer(
+        network,
+        terms,
+        octaves=dream.octaves,
+        ratio=dream.ratio,
+        merge=dream.merge,
+        blend=dream.blend,
+        smoothing=dream.smooth.kind,
+        normalisation=dream.normalize,
+        normalise_tiles=dream.normalize_tiles,
+        smallest=max(layer.smallest for layer in chosen),
+        split=Split(tile=resolved.tile),
+        device=resolved.device,
+        dtype=dtypes[resolved.precision],
+    )
+    engine = {"model": dream.model, "weights": file.sha256, "gradient": dreamer.path}
+    return dreamer, engine
+
+
+def describe(resolved: Resolved, engine: Mapping[str, str]) -> str:
+    """One line: where and how it dreams."""
+    tiles = f", tiles of {resolved.tile}" if resolved.tile else ""
+    return (
+        f"dreaming with {engine['model']} on {resolved.device} in {resolved.precision} "
+        f"({engine['gradient']} gradient{tiles}, {resolved.threads} threads)"
+    )
+
+
+def make_feedback(config: Config, source: Source, device: str) -> "Feedback":
+    """Build what carries dreams from frame to frame."""
+    from pipeline.feedback.camera import CameraFeedback, CameraPath
+    from pipeline.feedback.seed import NoFeedback
+
+    f = config.feedback
+    if f.kind != "camera":
+        return NoFeedback(device)
+    path = CameraPath(
+        zoom=partial(_at_seconds, f.zoom, source.fps),
+        rotate=partial(_at_seconds, f.rotate, source.fps),
+        move=(
+            partial(_at_seconds, f.move[0], source.fps),
+            partial(_at_seconds, f.move[1], source.fps),
+        ),
+        centre=f.centre,
+        fps=source.fps,
+        size=source.sizes[0],
+    )
+    return CameraFeedback(path, device)
+
+
+def _at_seconds(schedule: Schedule, fps: Fraction, seconds: Fraction) -> float:
+    return schedule.at(seconds * fps, fps)
+
+
+def frame_key(seed: int, frame: int, input: int = 0) -> int:
+    """A number that decides everything random about one frame."""
+    digest = hashlib.blake2b(f"{seed}/{input}/{frame}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest)
+
+
+def step_settings(config: Config, frame: int, fps: Fraction) -> "StepSettings":
+    """Evaluate the dream's schedules at one frame."""
+    from pipeline.engine.ascent import StepSettings
+
+    dream = config.dream
+    return StepSettings(
+        step=dream.step.at(frame, fps),
+        jitter=round(dream.jitter.at(frame, fps)),
+        sigma=dream.smooth.sigma.at(frame, fps),
+        weights=tuple(term.weight.at(frame, fps) for term in dream.terms()),
+    )

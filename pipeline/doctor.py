@@ -1,0 +1,54 @@
+"""What this machine has, and what `auto` means on it: lines to paste into a bug report."""
+
+import platform
+from importlib.metadata import version
+
+import imageio_ffmpeg
+
+from pipeline.build import describe, make_dreamer, resolve_runtime
+from pipeline.config import Config, config_from
+from pipeline.errors import PipelineError
+from pipeline.media.encode import check_encoder
+
+_PACKAGES = ("torch", "torchvision", "opencv-python", "imageio-ffmpeg", "pydantic")
+
+
+def report() -> list[str]:
+    """Describe the machine and the packages; dream one tiny step and encode one tiny video."""
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    lines = [
+        f"python   {platform.python_version()} on {platform.platform()}",
+        f"packages {', '.join(f'{name} {version(name)}' for name in _PACKAGES)}",
+        f"cpu      {platform.processor() or platform.machine()}, {capability}",
+        f"gpu      {_gpus()}",
+        f"ffmpeg   {imageio_ffmpeg.get_ffmpeg_version()}",
+    ]
+    config = config_from({"name": "doctor", "source": {"kind": "noise", "size": [64, 64]}})
+    for what, probe in (("dream", _dream), ("video", _video)):
+        try:
+            lines.append(f"{what:8s} {probe(config)}")
+        except PipelineError as error:
+            lines.append(f"{what:8s} does not work: {error}")
+    return lines
+
+
+def _gpus() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return ", ".join(torch.cuda.get_device_name(i) for i in range(count))
+    return "mps" if torch.backends.mps.is_available() else "none; the CPU dreams"
+
+
+def _dream(config: Config) -> str:
+    resolved = resolve_runtime(config, (64, 64))
+    _, engine = make_dreamer(config, resolved)
+    return describe(resolved, engine)
+
+
+def _video(_: Config) -> str:
+    check_encoder("libx264")
+    return "H.264 by libx264 works"

@@ -1,0 +1,204 @@
+"""Feedback along a camera path: the parent is the frame before, zoomed, rotated and moved.
+
+A camera motion is a similarity of the plane. With pixels as complex numbers around the camera's
+centre it is z -> a z + b, and steady motion (zoom rate r, angular velocity w, velocity v) solves
+z' = (ln r + i w) z + v, which has a closed form. Integrating it in slices of a fixed length in
+*seconds* makes the path independent of the frame rate: no frame rate appears in it.
+"""
+
+import cmath
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.feedback.seed import to_tensor
+from pipeline.media.ffmpeg import Frame
+from pipeline.plan import Node
+
+Rate = Callable[[Fraction], float]
+
+# Slices a second for schedules that change; 120 is a multiple of 24, 30 and 60 frames a second.
+_SLICES_PER_SECOND = 120
+# Width of the soft edge of a keyframe inside its neighbour, as a share of the shorter side: wide
+# enough that no frame is seen inside the frame.
+_FEATHER = 0.08
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """z -> a z + b on complex pixel positions relative to the camera's centre."""
+
+    a: complex = 1
+    b: complex = 0
+
+    def then(self, after: "Similarity") -> "Similarity":
+        """Apply this motion, and the other one after it."""
+        return Similarity(after.a * self.a, after.a * self.b + after.b)
+
+    def inverse(self) -> "Similarity":
+        """Undo the motion."""
+        return Similarity(1 / self.a, -self.b / self.a)
+
+    def apply(self, point: complex) -> complex:
+        """Move one point."""
+        return self.a * point + self.b
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """Where the camera takes a point of the picture.
+
+    Attributes:
+        zoom: enlargement per second at a time in seconds, > 0; 1 is rest.
+        rotate: degrees per second, anticlockwise as seen.
+        move: (right, down), picture widths and heights per second.
+        centre: fixed point of zoom and rotation, (x, y) as shares of width and height.
+        fps: frames a second.
+        size: (width, height), pixels.
+    """
+
+    zoom: Rate
+    rotate: Rate
+    move: tuple[Rate, Rate]
+    centre: tuple[float, float]
+    fps: Fraction
+    size: tuple[int, int]
+
+    def hop(self, start: int, end: int) -> Similarity:
+        """Motion that carries a point of frame `start` to its place in frame `end`."""
+        if end < start:
+            return self.hop(end, start).inverse()
+        motion = Similarity()
+        for frame in range(start, end):
+            motion = motion.then(self._motion(frame / self.fps, (frame + 1) / self.fps))
+        return motion
+
+    def matrix(self, motion: Similarity) -> NDArray[np.float64]:
+        """The 2 x 3 matrix of a motion on pixel coordinates (x right, y down, pixel centres)."""
+        # Rotating anticlockwise as seen is clockwise in coordinates whose y points down.
+        a, b = motion.a.conjugate(), motion.b
+        cx, cy = (c * s - 0.5 for c, s in zip(self.centre, self.size, strict=True))
+        linear = np.array([[a.real, -a.imag], [a.imag, a.real]])
+        offset = np.array([cx + b.real, cy - b.imag]) - linear @ (cx, cy)
+        return np.column_stack([linear, offset])
+
+    def _motion(self, start: Fraction, end: Fraction) -> Similarity:
+        """Integrate from `start` to `end` seconds, slice by slice, sampling at mid-slice."""
+        first = math.floor(start * _SLICES_PER_SECOND)
+        last = math.ceil(end * _SLICES_PER_SECOND)
+        edges = [max(start, Fraction(first, _SLICES_PER_SECOND))]
+        edges += [Fraction(i, _SLICES_PER_SECOND) for i in range(first + 1, last)]
+        edges.append(end)
+        motion = Similarity()
+        width, height = self.size
+        for begin, stop in itertools.pairwise(edges):
+            seconds = float(stop - begin)
+            t = (begin + stop) / 2
+            rate = complex(math.log(self.zoom(t)), math.radians(self.rotate(t)))
+            velocity = complex(self.move[0](t) * width, -self.move[1](t) * height)
+            a = cmath.exp(rate * seconds)
+            b = velocity * (seconds if abs(rate) < 1e-12 else (a - 1) / rate)
+            motion = motion.then(Similarity(a, b))
+        return motion
+
+
+def warp(picture: Tensor, matrix: NDArray[np.float64]) -> Tensor:
+    """Move a picture: bicubic, sub-pixel, reflected at the border (never black).
+
+    Args:
+        picture: float32 [3, H, W].
+        matrix: 2 x 3, from a pixel of the picture to its place in the result.
+
+    Returns:
+        float32 [3, H, W].
+    """
+    height, width = picture.shape[1:]
+    if picture.device.type == "cpu":
+        moved = cv2.warpAffine(
+            picture.permute(1, 2, 0).contiguous().numpy(),
+            matrix,
+            (width, height),
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        return torch.from_numpy(moved).permute(2, 0, 1)
+    # grid_sample works backwards, in coordinates from -1 to 1 across the picture's outer edges.
+    to_unit = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
+    full = np.vstack([matrix, [0, 0, 1]])
+    theta = to_unit @ np.linalg.inv(full) @ np.linalg.inv(to_unit)
+    grid = F.affine_grid(
+        torch.from_numpy(theta[None, :2]).to(picture), [1, 3, height, width], align_corners=False
+    )
+    return F.grid_sample(
+        picture[None], grid, mode="bicubic", padding_mode="reflection", align_corners=False
+    )[0]
+
+
+def coverage(
+    matrix: NDArray[np.float64], size: tuple[int, int], device: torch.device | str = "cpu"
+) -> Tensor:
+    """How much a moved picture counts at each pixel: 0 outside it, rising to 1 inside its border.
+
+    Args:
+        matrix: 2 x 3, from a pixel of the picture to its place in the result.
+        size: (width, height).
+        device: of the result.
+
+    Returns:
+        float32 [H, W] in [0, 1].
+    """
+    width, height = size
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    x = torch.arange(width, device=device, dtype=torch.float32)[None, :]
+    y = torch.arange(height, device=device, dtype=torch.float32)[:, None]
+    u = float(back[0, 0]) * x + float(back[0, 1]) * y + float(back[0, 2]) + 0.5
+    v = float(back[1, 0]) * x + float(back[1, 1]) * y + float(back[1, 2]) + 0.5
+    inside = torch.minimum(torch.minimum(u, width - u), torch.minimum(v, height - v))
+    ramp = (inside / (_FEATHER * min(size))).clamp(0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+class CameraFeedback:
+    """Seeds of frames that follow a camera.
+
+    Args:
+        path: of the camera.
+        device: where the seeds are made.
+    """
+
+    def __init__(self, path: CameraPath, device: torch.device | str = "cpu") -> None:
+        self._path = path
+        self._device = device
+
+    def seed(self, node: Node, source: Callable[[int], Frame], parents: Sequence[Frame]) -> Tensor:
+        """Make a frame's seed, see `Feedback.seed`.
+
+        Without parents it is the source. A keyframe's is its parent, moved. A frame between two
+        keyframes is both of them, moved to it and weighed by nearness; each counts only where it
+        has something to show, which matters for the later one when zooming in, as it shows only
+        the inner part of the earlier one.
+        """
+        if not parents:
+            return to_tensor(source(node.id.frame), self._device)
+        moved, shares = [], []
+        for parent, picture in zip(node.parents, parents, strict=True):
+            matrix = self._path.matrix(self._path.hop(parent.frame, node.id.frame))
+            moved.append(warp(to_tensor(picture, self._device), matrix))
+            shares.append(coverage(matrix, self._path.size, self._device))
+        if len(moved) == 1:
+            return moved[0]
+        early, late = (p.frame for p in node.parents)
+        near = (node.id.frame - early) / (late - early)
+        # The tiny rest decides where neither reaches: the reflected border of the earlier one.
+        first = (1 - near) * shares[0] + 1e-3
+        second = near * shares[1] + 1e-6
+        return (first * moved[0] + second * moved[1]) / (first + second)

@@ -1,0 +1,141 @@
+"""What a config's `outputs` ask for, made from the frame store without dreaming again."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.config import (
+    Config,
+    GifOutput,
+    Mp4Output,
+    Output,
+    PngOutput,
+    PosterOutput,
+    resolved_dict,
+)
+from pipeline.errors import ConfigError
+from pipeline.frames import FrameStore
+from pipeline.media.encode import encode_mp4
+from pipeline.media.ffmpeg import Frame
+from pipeline.media.gif import encode_gif
+from pipeline.media.images import write_jpeg, write_png
+from pipeline.media.sources import Source
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """The frames of a store as a sequence of uint8 RGB [H, W, 3]."""
+
+    store: FrameStore
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, frame: int, /) -> Frame:
+        if not 0 <= frame < self.count:
+            raise IndexError(frame)
+        return self.store.read(frame)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self.store.read(frame) for frame in range(self.count))
+
+
+def write_output(
+    output: Output, file: str, *, folder: Path, store: FrameStore, source: Source, comment: str
+) -> list[Path]:
+    """Write one output.
+
+    Args:
+        output: what is asked for.
+        file: its name; several pictures get theirs from it.
+        folder: where it goes.
+        store: the dreamed frames, all of them there.
+        source: for frame rate and names.
+        comment: the config, to travel inside the file.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        EncodeError: it could not be written.
+        ConfigError: a frame that the render does not have.
+    """
+    frames = StoredFrames(store, len(source.sizes))
+    path = folder / file
+    match output:
+        case Mp4Output():
+            encode_mp4(
+                frames,
+                path,
+                size=source.sizes[0],
+                fps=source.fps,
+                crf=output.crf,
+                preset=output.preset,
+                comment=comment,
+            )
+        case GifOutput():
+            encode_gif(
+                frames,
+                path,
+                fps=source.fps,
+                width=output.width,
+                start=float(output.start),
+                seconds=output.seconds,
+                max_mb=output.max_mb,
+                colors=output.colors,
+                max_fps=output.max_fps,
+            )
+        case PngOutput():
+            return _write_stills(output, path, frames, source, comment)
+        case PosterOutput():
+            write_jpeg(frames[_poster_frame(output, source)], path, comment=comment)
+    return [path]
+
+
+def _write_stills(
+    output: PngOutput, path: Path, frames: StoredFrames, source: Source, comment: str
+) -> list[Path]:
+    last = len(frames) - 1
+    if output.frames == "last":
+        chosen = [last]
+    elif output.frames == "all":
+        chosen = list(range(len(frames)))
+    else:
+        chosen = list(output.frames)
+        if bad := [f for f in chosen if f > last]:
+            raise ConfigError(f"outputs: png: frames {bad} of a render that ends at frame {last}")
+    paths = []
+    for frame in chosen:
+        label: int | str = frame if len(source.names) == 1 else source.names[frame]
+        pattern = path.name if len(source.names) == 1 else path.name.replace(":06d", "")
+        paths.append(path.with_name(pattern.format(frame=label)))
+        write_png(frames[frame], paths[-1], text={"config": comment})
+    return paths
+
+
+def _poster_frame(output: PosterOutput, source: Source) -> int:
+    last = len(source.sizes) - 1
+    if output.at == "middle":
+        return last // 2
+    if output.at == "last":
+        return last
+    return min(last, round(output.at * source.fps))
+
+
+def portable_text(config: Config) -> str:
+    """The config as YAML, without the folders of whoever rendered it."""
+    return yaml.safe_dump(_without_folders(resolved_dict(config)), sort_keys=False)
+
+
+def _without_folders(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_folders(v, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(v, key) for v in value]
+    if isinstance(value, str) and key in ("path", "weights", "flow_weights"):
+        return Path(value).name
+    return value
