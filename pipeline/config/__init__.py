@@ -6,7 +6,7 @@
     values, checks      what a setting may be, and how a wrong one is refused
     blocks, dream       the blocks of a config, each setting described where it stands
     render              the whole, and what its blocks ask of one another
-    yaml_source         YAML with line numbers
+    yaml_source         YAML to a document, with line numbers
     overrides, walk     `key=value` settings laid over a file
     messages            pydantic's findings as located lines
     load, record        in from a file, out as plain data

@@ -50,7 +50,7 @@ def shown(value: object, length: int = 60) -> str:
         case bool():
             text = "true" if value else "false"
         case str():
-            text = f'"{value}"' if value.isprintable() else repr(value)
+            text = f'"{value}"'
         case dict():
             text = "a map"
         case list() | tuple():

@@ -1,5 +1,6 @@
 """The config explained to people (the README's table) and to editors (a JSON schema)."""
 
+from fractions import Fraction
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -11,7 +12,7 @@ from pipeline.config.dream import Dream, LayerSettings, Smooth
 from pipeline.config.render import Config, Feedback, Output, Source
 from pipeline.schedule import Schedule
 
-_BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
+BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
     ("", (Config,)),
     ("source", get_args(Source)),
     ("feedback", get_args(Feedback)),
@@ -21,6 +22,14 @@ _BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
     ("outputs[N]", get_args(Output)),
     ("runtime", (Runtime,)),
 )
+
+
+_PREFACE: Final = """\
+A *schedule* is a number, a map of moments such as `{0: 1.5, 10: 3.0}` (keys are seconds, `30f` is
+frame 30; linear between them, the ends held) or an expression such as `1 + .5*sin(2*pi*t/8)` in
+`t` (seconds) and `f` (the frame), with `sin cos pi abs min max exp` and arithmetic. Where a block
+has a `kind`, the kind's name alone stands for the block with its defaults: `outputs: [mp4, gif]`.
+Paths are relative to the current directory."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -35,10 +44,10 @@ def config_table() -> str:
     schema = json_schema()
     tables = [
         _table(path, schema["$defs"].get(block.__name__, schema))
-        for path, blocks in _BLOCKS
+        for path, blocks in BLOCKS
         for block in blocks
     ]
-    return "\n\n".join(tables) + "\n"
+    return "\n\n".join([_PREFACE, *tables]) + "\n"
 
 
 class _Schema(GenerateJsonSchema):
@@ -63,11 +72,9 @@ def _written(value: Any) -> Any:
             return [_written(each) for each in value]
         case float() if value.is_integer():
             return int(value)
-    return to_jsonable_python(value, fallback=_fraction)
-
-
-def _fraction(value: Any) -> int | str:
-    return int(value) if value.denominator == 1 else str(value)
+        case Fraction():
+            return int(value) if value.denominator == 1 else str(value)
+    return to_jsonable_python(value)
 
 
 def _table(path: str, schema: JsonSchemaValue) -> str:
@@ -75,7 +82,7 @@ def _table(path: str, schema: JsonSchemaValue) -> str:
     title = path
     if "const" in settings.get("kind", {}):
         title = f"{path}: {{kind: {settings.pop('kind')['const']}}}"
-    lines = [f"**`{title}`**: {schema['description']}" if title else str(schema["description"])]
+    lines = [f"**{f'`{title}`' if title else 'A config'}**: {schema['description']}"]
     if not settings:
         return lines[0]
     lines += ["", "| setting | accepts | default | what it is |", "|---|---|---|---|"]

@@ -8,10 +8,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.checks import Range
-from pipeline.config.messages import config_error, dotted, located
+from pipeline.config.document import Document, KeyPath, dotted
+from pipeline.config.messages import config_error, located
 from pipeline.config.overrides import apply_overrides
 from pipeline.config.render import Config
-from pipeline.config.yaml_source import Document, KeyPath, read_yaml
+from pipeline.config.yaml_source import read_yaml
 from pipeline.errors import ConfigError
 from pipeline.schedule import Schedule
 
@@ -24,7 +25,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Args:
         path: a YAML file.
-        overrides: `key=value` texts, as `pipeline.overrides` describes.
+        overrides: `key=value` texts, as `pipeline.config.overrides` describes.
 
     Raises:
         ConfigError: everything that is wrong, one line each: `file:line: setting: message`.
@@ -62,6 +63,8 @@ def _checked(document: Document, overrides: Iterable[str]) -> Config:
         raise ConfigError(f"{document.name}: is empty; a config has at least a name and a source")
     if not isinstance(document.data, dict):
         raise ConfigError(f"{document.name}: is not a map of settings such as `name: my_dream`")
+    if isinstance(overrides, str):  # an iterable of str too, as far as types go
+        raise TypeError(f"overrides is a list of key=value texts, got {overrides!r}")
     apply_overrides(document, overrides, Config)
     try:
         config = Config.model_validate(document.data)

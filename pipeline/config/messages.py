@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.checks import nearest, shown
+from pipeline.config.document import Document, KeyPath, Problem, dotted
 from pipeline.config.walk import block_of, kinds, setting_at, value_at
-from pipeline.config.yaml_source import Document, KeyPath, Problem
 from pipeline.errors import ConfigError
 
 _WANTED = {
@@ -30,9 +30,7 @@ _BOUNDS = {
     "less_than": ("less than", "lt"),
     "less_than_equal": ("at most", "le"),
 }
-
-
-_NOTHING = object()
+_NOTHING = object()  # what stands below a key that the file does not have
 
 
 def config_error(problems: list[Problem]) -> ConfigError:
@@ -40,19 +38,13 @@ def config_error(problems: list[Problem]) -> ConfigError:
     lines: list[str] = []
     for problem in sorted(problems, key=lambda p: p.line):
         where = f"{problem.place}: {dotted(problem.path)}" if problem.path else problem.place
-        lines.append(f"{where}: {problem.message}")
+        lines.append(_printable(f"{where}: {problem.message}"))
     return ConfigError("\n".join(dict.fromkeys(lines)))
 
 
-def dotted(path: KeyPath) -> str:
-    """Write a key path: `outputs[0].width`, `dream.layers[features.22]`."""
-    text = ""
-    for key in path:
-        if isinstance(key, int) or "." in str(key):
-            text += f"[{key}]"
-        else:
-            text += f".{key}" if text else str(key)
-    return text
+def _printable(text: str) -> str:
+    """Escape what could change a terminal or look like a line of its own."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def located(error: ValidationError, root: type[BaseModel], document: Document) -> list[Problem]:
@@ -88,7 +80,8 @@ def _messages(
         yield path, f"{shown(given)} is not one of {', '.join(names)}{nearest(str(given), names)}"
     elif kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
-        yield path, f"must be {words} {context[bound]:g}, got {shown(given)}"
+        limit = str(context[bound]).removesuffix(".0")
+        yield path, f"must be {words} {limit}, got {shown(given)}"
     elif kind in ("too_short", "too_long"):
         length = context.get("min_length", context.get("max_length"))
         yield path, f"a list of {length} is needed, got {shown(given)}"
@@ -156,6 +149,3 @@ def _written_path(loc: tuple[int | str, ...], data: Any) -> KeyPath:
         else:
             return tuple(path)  # the rest is inside a shorthand
     return tuple(path)
-
-
-_NOTHING = object()

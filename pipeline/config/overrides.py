@@ -1,10 +1,12 @@
 """`key=value` settings from the command line, laid over a document before it is checked.
 
-feedback.zoom=3          numbers, lists and maps are read as YAML
-source.path=007.mp4      text and paths are taken as they stand
-outputs[0].width=320     an index of a list, also outputs.0.width
-dream.layers[features.22]=1      a key that contains a dot
-source.kind=image        settings that the new kind lacks are dropped from the file's
+    feedback.zoom=3                numbers, lists and maps are read as YAML
+    source.path=007.mp4            text and paths are taken as they stand; null unsets them
+    outputs[0].width=320           an item of a list by its index, also outputs.0.width
+    dream.layers[features.22]=1    a key that contains a dot
+    source.kind=image              what the new kind does not have is dropped
+
+Only the first `=` separates, so a value may contain more of them.
 """
 
 import re
@@ -14,6 +16,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from pipeline.config.document import Document, KeyPath, dotted, override_problem
 from pipeline.config.walk import (
     accepts,
     block_of,
@@ -22,7 +25,7 @@ from pipeline.config.walk import (
     setting_at,
     value_at,
 )
-from pipeline.config.yaml_source import AFTER_ALL_LINES, Document, KeyPath, Problem, parse_yaml
+from pipeline.config.yaml_source import parse_yaml
 from pipeline.errors import ConfigError
 
 _KEY: Final = re.compile(r"[^.\[\]]+(\[[^\[\]]+\]|\.[^.\[\]]+)*")
@@ -40,9 +43,7 @@ def apply_overrides(document: Document, overrides: Iterable[str], root: type[Bas
         key, equals, value = override.partition("=")
         if not equals or not _KEY.fullmatch(key.strip()):
             message = "key=value is needed, such as dream.octaves=4"
-            document.problems.append(
-                Problem(f'override "{override}"', (), message, AFTER_ALL_LINES)
-            )
+            document.problems.append(override_problem(override, (), message))
             continue
         parts = [bracket or plain for bracket, plain in _PART.findall(key.strip())]
         parsed.append((parts, value, override))
@@ -51,9 +52,7 @@ def apply_overrides(document: Document, overrides: Iterable[str], root: type[Bas
         try:
             _apply(document, parts, value, override, root)
         except ConfigError as error:
-            document.problems.append(
-                Problem(f'override "{override}"', (), str(error), AFTER_ALL_LINES)
-            )
+            document.problems.append(override_problem(override, (), str(error)))
 
 
 def _apply(
@@ -83,9 +82,9 @@ def _key(holder: Any, part: str, path: KeyPath) -> str | int:
         # A map of moments or layers may have numbers as keys.
         return next((key for key in holder if str(key) == part), part)
     if not re.fullmatch(r"(?a:\d{1,6})", part):
-        raise ConfigError(f"{'.'.join(map(str, path))} is a list: {part!r} is not an index")
+        raise ConfigError(f"{dotted(path)} is a list: {part!r} is not an index")
     if int(part) > len(holder):
-        raise ConfigError(f"{'.'.join(map(str, path))} has {len(holder)} items, counted from 0")
+        raise ConfigError(f"{dotted(path)} has {len(holder)} items, counted from 0")
     return int(part)
 
 
@@ -98,20 +97,18 @@ def _opened(
     root: type[BaseModel],
 ) -> Any:
     """Return the map or list at a key, made from a shorthand or from the default if need be."""
-    present = (
-        key < len(holder) if isinstance(key, int) and isinstance(holder, list) else key in holder
-    )
-    value = holder[key] if present else _default(path, document.data, root, annotation)
+    present = key in (range(len(holder)) if isinstance(holder, list) else holder)
+    value = holder[key] if present else _default(path, document.data, root)
     value = expanded(annotation, value)
     if value is None:
         value = {}
     if not isinstance(value, dict | list):
-        raise ConfigError(f"{'.'.join(map(str, path))} has no settings of its own")
+        raise ConfigError(f"{dotted(path)} has no settings of its own")
     _set(holder, key, value)
     return value
 
 
-def _default(path: KeyPath, data: Any, root: type[BaseModel], annotation: Any) -> Any:
+def _default(path: KeyPath, data: Any, root: type[BaseModel]) -> Any:
     """The default of a block that the file leaves out, as far as its kind goes."""
     owner = block_of(setting_at(root, data, path[:-1]), value_at(data, path[:-1]))
     field = owner.model_fields.get(str(path[-1])) if owner else None

@@ -40,7 +40,8 @@ def _smaller(source: Source) -> tuple[Source, float]:
         update = {}
     if source.kind != "images":
         few = min(max(round(SECONDS * (source.fps or Fraction(24))), FRAMES[0]), FRAMES[1])
-        update["frames"] = min(source.frames or few, few)
+        few = min(source.frames or few, few)
+        update["frames"] = few
     if source.kind == "video":
         update["cuts"] = tuple(cut for cut in source.cuts if cut < few)
     return source.model_copy(update=update), scale

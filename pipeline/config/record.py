@@ -5,9 +5,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pipeline.config.messages import dotted
+from pipeline.config.document import KeyPath, dotted
 from pipeline.config.render import Config
-from pipeline.config.yaml_source import KeyPath
 
 PICTURE_NEUTRAL: Final = ("outputs", "keep_frames")
 """Settings that may differ when a render is continued: no frame depends on them."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from pipeline.config.checks import Shorthand
-from pipeline.config.yaml_source import KeyPath
+from pipeline.config.document import KeyPath
 
 
 def setting_at(annotation: Any, data: Any, path: KeyPath) -> Any:

@@ -8,74 +8,18 @@ document remembers where each value stands, so that an error found much later ca
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from pipeline.config.document import Document, KeyPath, Problem
 from pipeline.errors import ConfigError
 
 MAX_BYTES: Final = 256 * 1024  # a config is some kB; PyYAML reads about 100 kB a second
-AFTER_ALL_LINES: Final = MAX_BYTES  # where problems of overrides are sorted
 MAX_VALUES: Final = 20_000  # after aliases are followed: ten lines of them can mean 10^9 values
 
 MAX_DIGITS: Final = 40  # of an integer; thousands could not even be shown
-
-KeyPath = tuple[str | int | float, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a config: where it stands, which setting it is, and what is the matter.
-
-    Attributes:
-        place: "file.yaml:12" or 'override "a.b=1"'.
-        path: the keys that lead to the setting.
-        message: the matter, without place and path.
-        line: the line in the file, for sorting; overrides come last.
-    """
-
-    place: str
-    path: KeyPath
-    message: str
-    line: int
-
-
-@dataclass
-class Document:
-    """A parsed config before it is checked; overrides are applied onto it.
-
-    Attributes:
-        data: dicts, lists and scalars.
-        name: what to call the file in messages.
-        lines: the line, from 1, of each value by its path.
-        overridden: for a path that an override has set, that override.
-        problems: what was found while reading and while applying overrides.
-    """
-
-    data: Any
-    name: str
-    lines: dict[KeyPath, int] = field(default_factory=dict)
-    overridden: dict[KeyPath, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-    def problem(self, path: KeyPath, message: str) -> Problem:
-        """Locate a problem: by the override or line of its setting, or of the nearest above."""
-        below = (each for each in reversed(self.overridden) if each[: len(path)] == path)
-        if path and (part := next(below, None)):
-            return self._blame(part, path, message)
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.overridden:
-                return self._blame(path[:length], path, message)
-            if path[:length] in self.lines:
-                line = self.lines[path[:length]]
-                return Problem(f"{self.name}:{line}", path, message, line)
-        return Problem(self.name, path, message, 0)
-
-    def _blame(self, overridden: KeyPath, path: KeyPath, message: str) -> Problem:
-        place = f'override "{self.overridden[overridden]}"'
-        return Problem(place, path, message, AFTER_ALL_LINES)
 
 
 def read_yaml(path: Path | str) -> Document:

@@ -49,9 +49,11 @@ class LRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, channels, H, W); the shape is kept."""
-        root = (F.conv2d(x * x, self.band) * self.scale + 1.0).rsqrt()
-        # pow is slow; the one exponent in real use needs only square roots: s^-.75 = s^-.5 s^-.25.
-        return x * (root * root.sqrt() if self.beta == 0.75 else root.pow(2.0 * self.beta))
+        one = torch.ones_like(self.band[:, 0, 0, 0])
+        total = F.conv2d(x * x, self.band * self.scale, one)
+        # pow is slow; the one exponent in real use needs only square roots: s^.75 = (s^.5 s)^.5.
+        power = (total.sqrt() * total).sqrt() if self.beta == 0.75 else total.pow(self.beta)
+        return x / power
 
 
 def max_pool() -> nn.MaxPool2d:

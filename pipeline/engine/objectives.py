@@ -64,7 +64,7 @@ def norm(activation: Tensor) -> Climb:
 def mean(activation: Tensor) -> Climb:
     """The mean, as feature visualisation climbs a channel (Olah et al. 2017)."""
     count = activation[0].numel()
-    value = activation.float().mean(dim=(1, 2, 3))
+    value = activation.float().flatten(1).mean(dim=1)
     return Climb(value, torch.ones_like(activation), torch.full_like(value, 1 / count))
 
 
@@ -80,7 +80,7 @@ def climb(term: Term, activation: Tensor) -> Climb:
 
     Args:
         term: what to climb.
-        activation: [N, C, H, W] in the network's precision.
+        activation: [N, C, H, W], or [N, C] behind a global pooling, in the network's precision.
 
     Returns:
         Value, direction (zero outside the term's channels) and scale.
@@ -118,9 +118,12 @@ def seeds(climbs: Sequence[Climb], weights: Tensor) -> tuple[list[Tensor], Tenso
     # The largest term seeds with its bare direction: no seed leaves the range of 16-bit floats.
     factor = scales.abs().amax(dim=1).clamp_min(1e-30)
     shares = (scales / factor[:, None]).to(climbs[0].direction.dtype)
-    weighted = [c.direction * shares[:, k, None, None, None] for k, c in enumerate(climbs)]
+    weighted = [
+        c.direction * shares[:, k].view(-1, *[1] * (c.direction.ndim - 1))
+        for k, c in enumerate(climbs)
+    ]
     return weighted, factor, values
 
 
 def _sum_of_squares(activation: Tensor) -> Tensor:
-    return activation.float().square().sum(dim=(1, 2, 3))
+    return activation.float().square().flatten(1).sum(dim=1)

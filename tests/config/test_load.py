@@ -74,7 +74,10 @@ def test_a_config_is_frozen(load) -> None:
 
 
 def test_every_problem_is_reported_at_once_with_its_line(complaints) -> None:
-    assert complaints(WRONG, "dream.stepp=1", "runtime.tile=abc", "x") == [
+    lines = complaints(WRONG, "dream.stepp=1", "runtime.tile=abc", "x")
+    lines[9], _, hint = lines[9].partition(". Did you mean ")
+    assert "`dream layers dreamnet` lists all" in hint
+    assert lines == [
         'render.yaml:1: name: 7 is not a name; put it in quotes: "7"',
         'render.yaml:2: sed: "sed" is not a setting of a config. Did you mean "seed"?',
         "render.yaml:5: source.size: [640, 3] is not a size: [width, height], each 16 to 16384, "
@@ -89,8 +92,7 @@ def test_every_problem_is_reported_at_once_with_its_line(complaints) -> None:
         'dream.layers.mixed4a. Did you mean "weight"?',
         "render.yaml:12: dream.layers.mixed4b: 'abc' is not an expression of numbers, t, f, pi, "
         "+ - * / % **, sin cos exp abs min max and parentheses: 'abc' is none",
-        'render.yaml:13: dream.layers.mixed4z: "mixed4z" is not a layer of dreamnet. Did you mean '
-        '"mixed4c"? `dream layers dreamnet` lists all 31.',
+        'render.yaml:13: dream.layers.mixed4z: "mixed4z" is not a layer of dreamnet',
         "render.yaml:14: dream.ratio: must be more than 1, got 1",
         "render.yaml:16: dream.step: is written twice, first at line 15",
         'render.yaml:17: dream.normalize: "mean" is not one of mean_abs, std, none. '
@@ -235,3 +237,14 @@ def test_loading_needs_nothing_heavy(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < 1.5  # about .2; a busy machine is slower
+
+
+def test_a_lone_override_is_no_list_of_overrides(load) -> None:
+    with pytest.raises(TypeError, match="overrides is a list"):
+        config_from({"name": "x", "source": "noise"}, "seed=3")
+
+
+def test_no_message_breaks_a_terminal(complaints) -> None:
+    lines = complaints('"a\\n\\e[31mb": 1\n' + SHORTEST, "dream.step=\x1b[31m", "\x1b=\n3")
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines), lines

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.yaml_source import MAX_BYTES, Document, parse_yaml, read_yaml
+from pipeline.config.document import Document
+from pipeline.config.yaml_source import MAX_BYTES, parse_yaml, read_yaml
 from pipeline.errors import ConfigError
 
 

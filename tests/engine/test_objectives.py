@@ -55,3 +55,12 @@ def test_several_terms_weigh_as_their_gradients_do(activation):
 def test_one_term_seeds_with_the_bare_activation(activation):
     (direction,), _, _ = seeds([climb(Term("a"), activation)], torch.full((3, 1), -2.0))
     assert direction is activation
+
+
+def test_layers_behind_a_global_pooling_have_no_place():
+    flat = torch.randn(2, 9, generator=torch.Generator().manual_seed(2))
+    for objective in OBJECTIVES:
+        assert climb(Term("fc", objective, (3, 4)), flat).value.shape == (2,)
+    climbs = [climb(Term("fc"), flat), climb(Term("fc", "mean", (1,)), flat)]
+    directions, _, _ = seeds(climbs, torch.ones(2, 2))
+    assert all(d.shape == flat.shape for d in directions)
