@@ -23,6 +23,8 @@ def partial(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.stem}.partial{path.suffix}")
+    # What a killed run left may still be held by an encoder of its own: not the same file.
+    unfinished.unlink(missing_ok=True)
     try:
         yield unfinished
         unfinished.replace(path)

@@ -13,7 +13,8 @@ from pipeline.errors import EncodeError
 from pipeline.media import ffmpeg
 from pipeline.media.atomic import output
 from pipeline.media.ffmpeg import Frame, Size
-from pipeline.media.sound import Sound, sound_arguments
+from pipeline.media.raw_frames import check_frame, write_frames
+from pipeline.media.sound import Sound, sound_track
 
 # ffmpeg takes untagged RGB to BT.601 and leaves the result untagged: players then show shifted
 # colours. So the matrix is chosen, and what was chosen is written into the stream.
@@ -95,6 +96,7 @@ def encode_mp4(
         What was written.
 
     Raises:
+        InputError: the file with the sound is gone.
         EncodeError: no frames, frames of another size, an encoder that does not work here, a full
             disk, or whatever else ffmpeg says.
     """
@@ -103,18 +105,17 @@ def encode_mp4(
         raise EncodeError(f"{doing}: the comment is longer than {_LONGEST_COMMENT} bytes")
     check_encoder(encoder)
     even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    track = sound_arguments(sound)
+    track = sound_track(sound)
     with output(path) as unfinished:
         arguments = [
-            *ffmpeg.frames_input(even, fps),
-            *track.inputs,
+            *["-copyts", *ffmpeg.frames_input(even, fps), *track.inputs],
             *["-map", "0:v:0", *track.outputs],
             *["-vf", TO_BT709, "-c:v", encoder, *_QUALITY[encoder](crf, preset)],
             *["-metadata", f"comment={comment}", "-movflags", "+faststart"],
             *["-f", "mp4", f"file:{unfinished}"],
         ]
         pictures = _padded(frames, size, even, doing)
-        given = ffmpeg.write_frames(pictures, arguments, size=even, doing=doing)
+        given = write_frames(pictures, arguments, size=even, doing=doing)
         if given == 0:
             raise EncodeError(f"{doing}: there are no frames to write")
         written = ffmpeg.count_frames(unfinished)
@@ -127,7 +128,7 @@ def encode_mp4(
 def _padded(frames: Iterable[Frame], size: Size, even: Size, doing: str) -> Iterator[Frame]:
     right, bottom = even[0] - size[0], even[1] - size[1]
     for number, frame in enumerate(frames):
-        ffmpeg.check_frame(frame, number, size=size, doing=doing)
+        check_frame(frame, number, size=size, doing=doing)
         if size == even:
             yield frame
         else:

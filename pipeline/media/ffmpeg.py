@@ -82,8 +82,7 @@ class Process:
         arguments: everything after the program's own name.
         stdin: make a pipe to write to (`self.stdin`).
         stdout: make a pipe to read from (`self.stdout`).
-        on_line: called, in the reading thread, with each line ffmpeg prints; True means the line
-            was data, not one of the last words.
+        on_line: called, in the reading thread, with each line ffmpeg prints.
         level: ffmpeg's log level; `level+info` puts `[error]`, `[warning]` ... before each line.
     """
 
@@ -93,7 +92,7 @@ class Process:
         *,
         stdin: bool = False,
         stdout: bool = False,
-        on_line: Callable[[str], bool | None] | None = None,
+        on_line: Callable[[str], None] | None = None,
         level: str = "error",
     ) -> None:
         command = [binary(), "-hide_banner", "-nostdin", "-nostats", "-y", "-loglevel", level]
@@ -124,9 +123,10 @@ class Process:
         assert self._process.stderr is not None
         for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip()
-            taken = self._on_line is not None and self._on_line(line)
-            if line and not taken:
+            if line:
                 self.last_lines.append(line)
+                if self._on_line is not None:
+                    self._on_line(line)
 
     def finish(self) -> int:
         """Close stdin, wait for the end and return the exit code."""
@@ -155,7 +155,7 @@ def process(
     doing: str,
     stdin: bool = False,
     stdout: bool = False,
-    on_line: Callable[[str], bool | None] | None = None,
+    on_line: Callable[[str], None] | None = None,
     level: str = "error",
 ) -> Iterator[Process]:
     """Run ffmpeg around a block that feeds or reads it, and check how it ended.
@@ -206,10 +206,15 @@ _ECHOES = (
 
 def explain(code: int, last_lines: Iterable[str]) -> str:
     """Say why ffmpeg failed: its last lines, without memory addresses, repetitions and echoes."""
-    told = (re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+", "", line) for line in last_lines)
-    lines = [line for line in dict.fromkeys(told) if not any(echo in line for echo in _ECHOES)]
+    told = dict.fromkeys(plain(line) for line in last_lines)
+    lines = [line for line in told if not any(echo in line for echo in _ECHOES)]
     how = f"ended by signal {-code}" if code < 0 else f"failed with code {code}"
     return f"ffmpeg {how}" + ("".join(f"\n  {line}" for line in lines) or " and said nothing")
+
+
+def plain(line: str) -> str:
+    """Strip a line of ffmpeg's of the parts and addresses, and the level, it begins with."""
+    return re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] |\[(error|fatal|warning|info)\] )+", "", line)
 
 
 def run(
@@ -217,7 +222,7 @@ def run(
     *,
     error: type[PipelineError],
     doing: str,
-    on_line: Callable[[str], bool | None] | None = None,
+    on_line: Callable[[str], None] | None = None,
     level: str = "error",
 ) -> bytes:
     """Run ffmpeg to its end and return what it wrote to stdout (empty unless told to).
@@ -229,86 +234,6 @@ def run(
         arguments, error=error, doing=doing, stdout=True, on_line=on_line, level=level
     ) as running:
         return running.stdout.read()
-
-
-def write_frames(
-    frames: Iterable[Frame],
-    arguments: Sequence[str],
-    *,
-    size: Size,
-    doing: str,
-) -> int:
-    """Feed frames to an ffmpeg that reads `frames_input(size, ...)`; one frame is held at a time.
-
-    Args:
-        frames: uint8 RGB (height, width, 3), each of `size`.
-        arguments: the whole command, from the inputs to the output file.
-        size: (width, height) of every frame.
-        doing: begins the message of an error.
-
-    Returns:
-        How many frames were given.
-
-    Raises:
-        EncodeError: ffmpeg failed, or a frame has another size.
-    """
-    count = 0
-    with process(arguments, error=EncodeError, doing=doing, stdin=True) as running:
-        for frame in frames:
-            check_frame(frame, count, size=size, doing=doing)
-            running.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
-            count += 1
-    return count
-
-
-def check_frame(frame: Frame, number: int, *, size: Size, doing: str) -> None:
-    """Raise EncodeError unless `frame` is uint8 RGB of `size` (width, height)."""
-    expected = (size[1], size[0], 3)
-    if frame.shape != expected or frame.dtype != np.uint8:
-        raise EncodeError(
-            f"{doing}: frame {number} is {frame.dtype} {frame.shape}, expected uint8 {expected}"
-        )
-
-
-def read_frames(
-    arguments: Sequence[str],
-    *,
-    size: Size,
-    error: type[PipelineError],
-    doing: str,
-    on_line: Callable[[str], bool | None] | None = None,
-    level: str = "error",
-) -> Iterator[Frame]:
-    """Yield the raw RGB frames an ffmpeg writes to stdout, one in memory at a time.
-
-    Closing the generator early ends ffmpeg without an error.
-
-    Args:
-        arguments: inputs and filters; the raw output is added here.
-        size: (width, height) of the frames that come out.
-        error: raised when ffmpeg fails.
-        doing: begins the message of an error.
-        on_line: see `Process`.
-        level: see `Process`.
-
-    Yields:
-        uint8 (height, width, 3), RGB, each an array of its own.
-
-    Raises:
-        PipelineError: of class `error`: ffmpeg failed or stopped in the middle of a frame.
-    """
-    output = ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
-    with process(
-        [*arguments, *output], error=error, doing=doing, stdout=True, on_line=on_line, level=level
-    ) as running:
-        while True:
-            frame = np.empty((size[1], size[0], 3), np.uint8)
-            got = running.stdout.readinto(frame.data.cast("B"))
-            if got < frame.nbytes:
-                break
-            yield frame
-    if got:
-        raise error(f"{doing}: ffmpeg stopped in the middle of a frame")
 
 
 def count_frames(path: Path) -> int:

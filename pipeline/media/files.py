@@ -16,7 +16,9 @@ def check_readable(path: Path) -> None:
             raise InputError(f"{path}: no such file")
         if path.is_dir():
             raise InputError(f"{path} is a directory, not a file")
-        if path.is_file() and path.stat().st_size == 0:
+        if not path.is_file():
+            raise InputError(f"{path} is a pipe or a device, not a file")
+        if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)")
         path.open("rb").close()
     except OSError as error:

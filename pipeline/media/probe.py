@@ -15,6 +15,7 @@ from pipeline.media.ffmpeg import Size
 from pipeline.media.files import check_readable
 
 # Transfer functions whose light goes far beyond what BT.709 shows white as.
+UNKNOWN = "unknown"
 HDR = ("smpte2084", "arib-std-b67")
 
 
@@ -38,12 +39,14 @@ class Probe:
         fps: the rate the container tells; a guess for variable rates, None if it tells none.
         transfer: transfer function in ffmpeg's words, "unknown" if untagged.
         matrix: YUV matrix in ffmpeg's words, "unknown" if untagged.
-        full_range: whether black is 0 and not 16.
+        primaries: colour primaries, likewise.
+        levels: "tv" (black is 16 of 255), "pc" (black is 0), or "unknown".
         first: time of the first frame that can be decoded, in seconds on the file's own clock.
         tick: the unit of that clock in seconds.
         videos: how many video streams there are, cover pictures apart.
         sounds: the sound streams, in order.
-        seconds: the duration the header tells, None if it tells none.
+        seconds: the duration the header tells; None if it tells none, or may tell that of a
+            subtitle or data stream.
     """
 
     path: Path
@@ -52,7 +55,8 @@ class Probe:
     fps: Fraction | None
     transfer: str
     matrix: str
-    full_range: bool
+    primaries: str
+    levels: str
     first: Fraction
     tick: Fraction
     videos: int
@@ -102,14 +106,14 @@ class _Report:
     def reason(self, path: Path) -> str | None:
         """Say in one line why it failed, if it is one of the usual reasons."""
         text = "\n".join(self.lines)
-        if "Format not on whitelist" in text:
+        if "Format not on whitelist" in text or "m3u8" in text:
             return f"{path} is a playlist or another kind of file that is not itself a video"
         if "matches no streams" in text:
             kinds = "sound" if ": Audio:" in text else "no picture"
             return f"{path} holds no video stream ({kinds} only)"
         if "Error opening input" in text:
             errors = [line for line in self.lines if "[error]" in line]
-            first = re.sub(r"^.*\[error\] ", "", errors[0]) if errors else "unknown format"
+            first = ffmpeg.plain(errors[0]) if errors else "unknown format"
             return f"{path} is not a video that can be read, or is damaged at its start: {first}"
         return None
 
@@ -123,13 +127,16 @@ class _Report:
         clock = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", text)
         top, bottom, above, below = map(int, clock.groups()) if clock else (1, 1000, 0, 0)
         tick = Fraction(top, bottom)
-        colour = re.search(r"color_range:(\S+) color_space:(\S+) .*color_trc:(\S+)", text)
-        levels, matrix, transfer = colour.groups() if colour else ("unknown",) * 3
+        colour = re.search(
+            r"color_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", text
+        )
+        levels, matrix, primaries, transfer = colour.groups() if colour else (UNKNOWN,) * 4
         length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
         hours, minutes, rest = map(float, length.groups()) if length else (0.0, 0.0, 0.0)
         inputs = text.split("Stream mapping:")[0]
         videos = re.findall(r"Stream #0:\d+\S*: Video: (.*)", inputs)
         sounds = re.findall(r"Stream #0:\d+\S*: Audio: (\w+).*?, (\d+) Hz, ([^,]+)", inputs)
+        others = re.search(r"Stream #0:\d+\S*: (?!Video|Audio)", inputs)
         return Probe(
             path=path,
             stored=(width, height),
@@ -137,10 +144,11 @@ class _Report:
             fps=Fraction(above, below) if above and below else None,
             transfer=transfer,
             matrix=matrix,
-            full_range=levels == "pc",
+            primaries=primaries,
+            levels=levels,
             first=int(frame[1]) * tick if frame[1] != "NOPTS" else Fraction(0),
             tick=tick,
             videos=sum("(attached pic)" not in video for video in videos),
             sounds=tuple(SoundStream(codec, layout, int(hz)) for codec, hz, layout in sounds),
-            seconds=3600 * hours + 60 * minutes + rest if length else None,
+            seconds=3600 * hours + 60 * minutes + rest if length and not others else None,
         )

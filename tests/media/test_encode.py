@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from pipeline.errors import EncodeError, InputError
 from pipeline.media import ffmpeg
 from pipeline.media.encode import check_encoder, encode_mp4
 from pipeline.media.probe import probe
+from pipeline.media.raw_frames import read_frames
 
 
 def moving(count: int, size: tuple[int, int]) -> list[np.ndarray]:
@@ -21,7 +24,7 @@ def moving(count: int, size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def decoded(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
-    return list(ffmpeg.read_frames(ffmpeg.file_input(path), size=size, error=InputError, doing="x"))
+    return list(read_frames(ffmpeg.file_input(path), size=size, error=InputError, doing="x"))
 
 
 def times(path: Path) -> list[Fraction]:
@@ -84,7 +87,7 @@ def test_colours_are_bt709_converted_and_tagged(tmp_path: Path) -> None:
         assert np.abs(frame[4:-4, index * 16 + 6 : index * 16 + 10] - colour).max() <= 3
     # Read with the matrix of BT.601 the same file is visibly off: the two are told apart.
     wrong = ["-vf", "setparams=colorspace=smpte170m"]
-    other = ffmpeg.read_frames(
+    other = read_frames(
         [*ffmpeg.file_input(path), *wrong], size=(96, 32), error=InputError, doing="x"
     )
     assert np.abs(next(other)[16, 24].astype(int) - frame[16, 24]).max() > 15
@@ -124,6 +127,28 @@ def test_a_failure_between_frames_leaves_the_old_file(tmp_path: Path, failure) -
     with pytest.raises(failure):
         encode_mp4(frames(), path, size=(64, 48), fps=Fraction(24))
     assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_killed_in_the_middle_nothing_has_the_final_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    render = f"""
+import os, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from pipeline.media.encode import encode_mp4
+
+def frames():
+    for _ in range(40):
+        yield np.zeros((64, 64, 3), np.uint8)
+    os.kill(os.getpid(), 9)
+
+encode_mp4(frames(), Path({str(path)!r}), size=(64, 64), fps=Fraction(24))
+"""
+    assert subprocess.run([sys.executable, "-c", render], check=False).returncode == -9
+    assert not path.exists()
+    encode_mp4(moving(3, (64, 64)), path, size=(64, 64), fps=Fraction(24))
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
 

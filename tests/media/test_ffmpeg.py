@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import EncodeError, InputError
 from pipeline.media import ffmpeg
+from pipeline.media.raw_frames import read_frames, write_frames
 
 LAVFI = ["-f", "lavfi", "-i"]
 
@@ -62,13 +63,13 @@ def test_frames_go_through_unchanged() -> None:
     frames = [rng.integers(0, 256, (5, 7, 3), np.uint8) for _ in range(9)]
     raw = ffmpeg.frames_input((7, 5), Fraction(30000, 1001))
     path = Path(os.devnull)
-    count = ffmpeg.write_frames(frames, [*raw, "-f", "null", str(path)], size=(7, 5), doing="x")
+    count = write_frames(frames, [*raw, "-f", "null", str(path)], size=(7, 5), doing="x")
     assert count == 9
 
 
 def test_read_frames_yields_arrays_of_their_own() -> None:
     source = [*LAVFI, "testsrc=s=33x17:r=10:d=1"]
-    frames = list(ffmpeg.read_frames(source, size=(33, 17), error=InputError, doing="x"))
+    frames = list(read_frames(source, size=(33, 17), error=InputError, doing="x"))
     assert len(frames) == 10
     assert all(frame.shape == (17, 33, 3) and frame.flags.writeable for frame in frames)
     assert not np.array_equal(frames[0], frames[-1])
@@ -76,9 +77,7 @@ def test_read_frames_yields_arrays_of_their_own() -> None:
 
 def test_closing_a_reader_early_ends_ffmpeg() -> None:
     before = threading.active_count()
-    endless = ffmpeg.read_frames(
-        [*LAVFI, "testsrc=s=64x64"], size=(64, 64), error=InputError, doing="x"
-    )
+    endless = read_frames([*LAVFI, "testsrc=s=64x64"], size=(64, 64), error=InputError, doing="x")
     next(endless)
     endless.close()
     assert threading.active_count() == before
@@ -87,7 +86,7 @@ def test_closing_a_reader_early_ends_ffmpeg() -> None:
 def test_half_a_frame_is_an_error() -> None:
     source = [*LAVFI, "color=s=4x4:d=1:r=1"]
     with pytest.raises(InputError, match="middle of a frame"):
-        list(ffmpeg.read_frames(source, size=(5, 5), error=InputError, doing="x"))
+        list(read_frames(source, size=(5, 5), error=InputError, doing="x"))
 
 
 def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         EncodeError, match=r"frame 2 is uint8 \(8, 17, 3\), expected .*\(8, 16, 3\)"
     ):
-        ffmpeg.write_frames(frames, arguments, size=(16, 8), doing="x")
+        write_frames(frames, arguments, size=(16, 8), doing="x")
 
 
 def test_an_exception_in_the_frames_ends_ffmpeg_and_passes() -> None:
@@ -107,14 +106,14 @@ def test_an_exception_in_the_frames_ends_ffmpeg_and_passes() -> None:
     arguments = [*ffmpeg.frames_input((16, 8), Fraction(1)), "-f", "null", "-"]
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        ffmpeg.write_frames(frames(), arguments, size=(16, 8), doing="x")
+        write_frames(frames(), arguments, size=(16, 8), doing="x")
     assert threading.active_count() == before
 
 
 def test_an_ffmpeg_that_stops_reading_is_explained_not_a_broken_pipe() -> None:
     arguments = [*ffmpeg.frames_input((16, 8), Fraction(1)), "-c:v", "nonsense", "-f", "null", "-"]
     with pytest.raises(EncodeError, match="nonsense"):
-        ffmpeg.write_frames(black(100_000), arguments, size=(16, 8), doing="x")
+        write_frames(black(100_000), arguments, size=(16, 8), doing="x")
 
 
 def test_memory_does_not_grow_with_the_frames() -> None:
@@ -122,9 +121,9 @@ def test_memory_does_not_grow_with_the_frames() -> None:
 
     size = (640, 360)
     arguments = [*ffmpeg.frames_input(size, Fraction(25)), "-f", "null", "-"]
-    ffmpeg.write_frames(black(5, size), arguments, size=size, doing="x")
+    write_frames(black(5, size), arguments, size=size, doing="x")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ffmpeg.write_frames(black(300, size), arguments, size=size, doing="x")  # 207 MB in all
+    write_frames(black(300, size), arguments, size=size, doing="x")  # 207 MB in all
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 20_000 * (1024 if sys.platform == "darwin" else 1)
 
@@ -167,7 +166,7 @@ def test_a_killed_ffmpeg_is_reported(monkeypatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", remember)
     arguments = [*ffmpeg.frames_input((16, 8), Fraction(1)), "-f", "null", "-"]
     with pytest.raises(EncodeError, match="ended by signal 9"):
-        ffmpeg.write_frames(frames(), arguments, size=(16, 8), doing="x")
+        write_frames(frames(), arguments, size=(16, 8), doing="x")
 
 
 def test_fractions_are_written_exactly() -> None:
