@@ -1,12 +1,64 @@
-"""The gradient of a network's activations with respect to the picture."""
+"""The gradient of a network's activations with respect to the picture.
+
+A dream needs one thing of a network: the gradient, at the picture x, of some numbers read off its
+activations. General automatic differentiation does more than that. What follows does only that; it
+is the chain rule, written out once for the few operations that picture networks are made of.
+
+**What is kept.** The network is a list of operations y = f(x). Forward, each is computed and keeps
+what its adjoint needs; backward, in reverse order, each turns the gradient g = dL/dy into its
+share of dL/dx, and shares that meet at a value are added. Weights are constants: nothing is kept
+or computed for them. L itself is never computed either: its gradient at the activations starts the
+pass (`objectives.py`); for the mean of squares that is the activation itself.
+
+**The adjoints** (`operations.py`, `convolutions.py`):
+
+- Convolution, stride 1, taps w[k], padding p: y[i] = sum_k w[k] x[i + k - p]. Collecting what x[j]
+  took part in, dx[j] = sum_k w[k] g[j - k + p]: again a convolution, with the taps in reverse,
+  input and output channels exchanged, and padding size - 1 - p. oneDNN runs forward convolutions
+  at full speed, with the weights packed once and the sum over branches done on the way out.
+- Stride s: y[i] = sum_k w[k] x[s i + k - p]. Pixel j = s m + a only meets the taps k = a + p - s d,
+  so each of the s phases a is a stride-1 convolution of g. For the first layer (three channels,
+  where the usual kernel wastes most of its width) all phases are one convolution whose result is
+  interleaved: up to three times faster. Elsewhere, the transposed convolution.
+- ReLU: g where y > 0. Forward it costs nothing, being part of the convolution before it.
+- Maximum pooling: g at the place of the maximum. Mean pooling, stride 1: itself.
+- Concatenation: the slices. Splitting: concatenation. Addition: g twice.
+- Response normalisation, y_i = x_i s_i^-b with s_i = 1 + c sum_{j near i} x_j^2 over channels:
+  dy_i/dx_j = [i = j] s_i^-b - 2 b c x_i x_j s_i^(-b-1) [j near i], hence
+  dx_j = g_j s_j^-b - 2 b c x_j sum_{i near j} g_i y_i / s_i.
+
+**When it is used.** On a CPU with oneDNN, for networks made of these operations (all but
+mobilenet_v3_large). It calls operators that PyTorch does not promise to keep, so it is tried
+against autograd when it is made, and autograd does the work if anything is missing or disagrees;
+`ImageGradient.path` says which of the two it is.
+"""
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
+from pipeline.engine.graph import FlatNetwork
+from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.networks import Network, truncate
 from pipeline.engine.objectives import Term, climb, seeds
+from pipeline.engine.operations import UnsupportedError
+
+# The picture on which the two ways are compared; every layer of every network sees something in it.
+_TRIAL_SIDE = 112
+# The least cosine: rounding leaves .999999 and .9999 in the deepest networks.
+_AGREEMENT = {torch.float32: 0.9999, torch.bfloat16: 0.998}
+
+
+class Differentiable(Protocol):
+    """A network, cut after the layers that are read, and its adjoint."""
+
+    def forward(self, picture: Tensor) -> tuple[Sequence[Tensor], Any]:
+        """Compute the activations asked for, and what `backward` needs."""
+
+    def backward(self, tape: Any, seeds: Sequence[Tensor]) -> Tensor:
+        """Pull gradients at the activations back to the picture."""
 
 
 class ImageGradient:
@@ -18,21 +70,26 @@ class ImageGradient:
         dtype: the precision of the network; the picture and its gradient stay float32.
 
     Attributes:
-        path: how the gradient is computed, for the record: "autograd".
-    """
+        path: how the gradient is computed, for the record: "analytic" or "autograd".
 
-    path = "autograd"
+    Raises:
+        ConfigError: a term's node is not in the network.
+        WeightsError: the network's weights end before a term's node.
+    """
 
     def __init__(
         self, network: Network, terms: Sequence[Term], *, dtype: torch.dtype = torch.float32
     ) -> None:
-        nodes = list(dict.fromkeys(term.node for term in terms))
-        self._layers = truncate(network, nodes).to(dtype).to(memory_format=torch.channels_last)
-        self._index = [nodes.index(term.node) for term in terms]
+        module = truncate(network, [term.node for term in terms])
+        module = module.to(dtype).to(memory_format=torch.channels_last)
+        analytic = _analytic(module, dtype)
+        self.path = "autograd" if analytic is None else "analytic"
+        self._network: Differentiable = analytic or Autograd(module)
         self._terms = tuple(terms)
         self._dtype = dtype
         self._mean = torch.tensor(network.mean).view(1, 3, 1, 1)
 
+    @torch.no_grad()
     def __call__(self, image: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the weighted terms, each sample for itself.
 
@@ -43,16 +100,62 @@ class ImageGradient:
         Returns:
             The gradient, float32 [N, 3, H, W], and the objective's value, float32 [N].
         """
-        centred = image - self._mean.to(image.device)
-        centred = centred.to(self._dtype, memory_format=torch.channels_last).requires_grad_()
-        with torch.enable_grad():
-            activations = self._layers(centred)
-        with torch.no_grad():
-            climbs = [
-                climb(term, activations[k])
-                for term, k in zip(self._terms, self._index, strict=True)
-            ]
-            directions, factor, value = seeds(climbs, weights)
-        outputs = [activations[k] for k in self._index]
-        (gradient,) = torch.autograd.grad(outputs, centred, directions)
+        picture = image - self._mean.to(image.device)
+        picture = picture.to(self._dtype, memory_format=torch.channels_last)
+        activations, tape = self._network.forward(picture)
+        climbs = [climb(term, a) for term, a in zip(self._terms, activations, strict=True)]
+        directions, factor, value = seeds(climbs, weights)
+        gradient = self._network.backward(tape, directions)
         return gradient.float() * factor[:, None, None, None], value
+
+
+class Autograd:
+    """PyTorch's own differentiation, for any network on any device.
+
+    Args:
+        module: from `networks.truncate`.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self._module = module
+
+    def forward(self, picture: Tensor) -> tuple[Sequence[Tensor], Any]:
+        """Compute the activations asked for, and what `backward` needs."""
+        picture = picture.detach().requires_grad_()
+        with torch.enable_grad():
+            activations = self._module(picture)
+        return [a.detach() for a in activations], (activations, picture)
+
+    def backward(self, tape: Any, seeds: Sequence[Tensor]) -> Tensor:
+        """Pull gradients at the activations back to the picture."""
+        activations, picture = tape
+        gradient: Tensor = torch.autograd.grad(activations, picture, seeds)[0]
+        return gradient
+
+
+def _analytic(module: fx.GraphModule, dtype: torch.dtype) -> FlatNetwork | None:
+    """Make the hand-written way, if there is one here that works and agrees with autograd."""
+    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    if not on_cpu or dtype not in _AGREEMENT:
+        return None
+    keep_freed_memory()
+    try:
+        network = FlatNetwork(module)
+        agreement = _agreement(network, Autograd(module), dtype)
+    except (UnsupportedError, AttributeError, RuntimeError):  # not in the list; no such operator
+        return None
+    return network if agreement > _AGREEMENT[dtype] else None
+
+
+@torch.no_grad()
+def _agreement(one: Differentiable, other: Differentiable, dtype: torch.dtype) -> float:
+    """Return the cosine between two ways' gradients of the mean squares of all activations."""
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.rand((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), generator=rng) - 0.5
+    picture = noise.to(dtype, memory_format=torch.channels_last)
+    gradients = []
+    for way in (one, other):
+        activations, tape = way.forward(picture)
+        gradients.append(way.backward(tape, activations).double().flatten())
+    a, b = gradients
+    return float(a @ b / (a.norm() * b.norm()))

@@ -1,0 +1,214 @@
+"""The operations of a flat network: each a forward pass and its hand-written adjoint.
+
+`gradient.py` says why and derives them. Here they are done, on the CPU and in channels_last.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.engine.blocks import LRN
+from pipeline.engine.convolutions import Kernel, Pair, adjoint
+
+Results = tuple[Sequence[Tensor], Any]
+Gradients = Sequence[Any]  # of Tensor or None
+# A band of ones across more channels than this is cheaper in blocks of so many.
+_WIDE_BAND = 64
+_BLOCK = 16
+
+
+class UnsupportedError(Exception):
+    """The network has an operation that is not in the list."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A differentiable function; it keeps no state and changes no tensor it was given.
+
+    Attributes:
+        forward: (inputs) -> the results, and whatever `backward` will need.
+        backward: (gradients, saved, arrived) -> gradients at the inputs. `gradients` has one per
+            result, None where nothing depends on it; `saved` is from `forward`; `arrived` has per
+            input the gradient that other operations have sent there so far, None for none yet, and
+            what is returned is the sum of that and this operation's share.
+    """
+
+    forward: Callable[..., Results]
+    backward: Callable[[Gradients, Any, Gradients], Gradients]
+
+
+def convolution(
+    layer: nn.Conv2d, *, relu: bool = False, pool: nn.MaxPool2d | None = None
+) -> Operation:
+    """Convolve, and do at once the ReLU behind it and the pooling behind that.
+
+    A maximum is positive where the value it came from is: the ReLU's mask may as well be applied
+    to the gradient at the pool's result, which is smaller.
+    """
+    if layer.groups != 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str):
+        raise UnsupportedError(str(layer))
+    padding, stride = _pair(layer.padding), _pair(layer.stride)
+    kernel = Kernel(layer.weight, layer.bias, padding, stride)
+    pull = adjoint(layer.weight, padding, stride)
+    pooling = max_pool(pool) if pool else None
+
+    def forward(x: Tensor) -> Results:
+        y, pooled = kernel(x, relu=relu), None
+        if pooling:
+            (y,), pooled = pooling.forward(y)
+        return (y,), (y if relu else None, pooled, x.shape)
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        (g,), (y, pooled, shape) = gradients, saved
+        if relu:
+            g = _masked(g, y)
+        if pooling:
+            (g,) = pooling.backward((g,), pooled, (None,))
+        return (pull(g, shape, arrived[0]),)
+
+    return Operation(forward, backward)
+
+
+def relu(layer: nn.ReLU) -> Operation:
+    """Apply a ReLU that stands alone."""
+    del layer  # it has no settings
+
+    def forward(x: Tensor) -> Results:
+        y = x.relu()
+        return (y,), y
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        return (_sum(arrived[0], _masked(gradients[0], saved)),)
+
+    return Operation(forward, backward)
+
+
+def max_pool(layer: nn.MaxPool2d) -> Operation:
+    """Take the largest of every window; its gradient goes where it stood, the first of equals."""
+    sizes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    window = (*map(_pair, sizes), layer.ceil_mode)
+
+    def forward(x: Tensor) -> Results:
+        y, places = torch.ops.aten.max_pool2d_with_indices(x, *window)
+        return (y,), (x, places)
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        x, places = saved
+        pulled = torch.ops.aten.max_pool2d_with_indices_backward
+        return (_sum(arrived[0], pulled(gradients[0], x, *window, places)),)
+
+    return Operation(forward, backward)
+
+
+def avg_pool(layer: nn.AvgPool2d) -> Operation:
+    """Take the mean of the window around every pixel, borders counted in: its own adjoint."""
+    size, padding = _pair(layer.kernel_size), _pair(layer.padding)
+    centred = _pair(layer.stride) == (1, 1) and size == (2 * padding[0] + 1, 2 * padding[1] + 1)
+    if not centred or not layer.count_include_pad or layer.divisor_override:
+        raise UnsupportedError(str(layer))
+
+    def forward(x: Tensor) -> Results:
+        return (layer(x),), None
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        return (_sum(arrived[0], layer(gradients[0])),)
+
+    return Operation(forward, backward)
+
+
+def cat() -> Operation:
+    """Concatenate channels."""
+
+    def forward(*inputs: Tensor) -> Results:
+        return (torch.cat(inputs, 1),), [x.shape[1] for x in inputs]
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        parts = torch.split(gradients[0], saved, 1)
+        return [_sum(a, part) for a, part in zip(arrived, parts, strict=True)]
+
+    return Operation(forward, backward)
+
+
+def split(sizes: Sequence[int]) -> Operation:
+    """Tell channels apart: the adjoint of concatenation."""
+
+    def forward(x: Tensor) -> Results:
+        parts = torch.split(x, list(sizes), 1)
+        return parts, [part.shape for part in parts]
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        some = next(g for g in gradients if g is not None)
+        parts = [
+            some.new_zeros(shape) if g is None else g
+            for g, shape in zip(gradients, saved, strict=True)
+        ]
+        return (_sum(arrived[0], torch.cat(parts, 1)),)
+
+    return Operation(forward, backward)
+
+
+def add() -> Operation:
+    """Add two tensors."""
+
+    def forward(a: Tensor, b: Tensor) -> Results:
+        return (a + b,), None
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        return [_sum(a, gradients[0]) for a in arrived]
+
+    return Operation(forward, backward)
+
+
+def response_norm(layer: LRN) -> Operation:
+    """Normalise by the response of neighbouring channels: y = x / s^beta, s = 1 + scale*sum x^2.
+
+    The sum is a convolution with a band of ones. Across many channels most of that band is zeros;
+    so there, blocks of channels become the pixels of a picture's rows, and the band a kernel that
+    spans three of them. Both are exact.
+    """
+    channels = layer.band.shape[0]
+    block = _BLOCK if channels > _WIDE_BAND and channels % _BLOCK == 0 else channels
+    neighbours = (-1, 0, 1) if block < channels else (0,)
+    reach = int(layer.band[0].sum()) - 1
+    index = torch.arange(block)
+    near = [(index[:, None] - index - k * block).abs() <= reach for k in neighbours]
+    band = torch.stack(near, -1)[:, :, None].to(layer.band) * layer.scale
+    padding = (0, len(neighbours) // 2)
+    power = Kernel(band, torch.ones_like(band[:, 0, 0, 0]), padding)
+    slope = Kernel(band * (-2 * layer.beta), None, padding)
+
+    def across(kernel: Kernel, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        blocks = x.permute(0, 2, 3, 1).reshape(n, h * w, c // block, block).permute(0, 3, 1, 2)
+        return kernel(blocks).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+    def forward(x: Tensor) -> Results:
+        s = across(power, x * x)
+        # Two square roots, since pow is ten times slower: s^.75 = sqrt(s sqrt(s)).
+        d = s.sqrt().mul_(s).sqrt_() if layer.beta == 0.75 else s.pow(layer.beta)
+        y = x / d
+        return (y,), (x, s, d, y)
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        (g,), (x, s, d, y) = gradients, saved
+        share = across(slope, (g * y).div_(s)).mul_(x).addcdiv_(g, d)
+        return (_sum(arrived[0], share),)
+
+    return Operation(forward, backward)
+
+
+def _masked(g: Tensor, y: Tensor) -> Tensor:
+    """Keep the gradient where the ReLU let something through."""
+    kept: Tensor = torch.ops.aten.threshold_backward(g, y, 0)
+    return kept
+
+
+def _sum(arrived: Tensor | None, share: Tensor) -> Tensor:
+    return share if arrived is None else arrived + share
+
+
+def _pair(size: int | tuple[int, ...]) -> Pair:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
