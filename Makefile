@@ -17,7 +17,8 @@ export CONFIG INPUT
 
 help:
 	@echo 'make zoom CONFIG=configs/noise_zoom.yaml       noise to a zoom video and a GIF'
-	@echo 'make gif INPUT=clip.mp4                        a README-sized GIF of a video file'
+	@echo 'make video INPUT=clip.mp4                       a video to a dream of itself'
+	@echo 'make gif INPUT=clip.mp4                        a README-sized GIF of it (CONFIG=: dreamed first)'
 	@echo 'make test | make check                         the tests | lint and types'
 
 setup: $(VENV)/.ready
@@ -31,8 +32,15 @@ $(VENV)/.ready: pyproject.toml
 zoom: setup
 	@$(VENV)/bin/dream render "$${CONFIG:-configs/noise_zoom.yaml}"
 
+video: setup
+	@test -n "$$INPUT" || { echo 'which video? make video INPUT=clip.mp4' >&2; exit 2; }
+	@$(VENV)/bin/dream render "$${CONFIG:-configs/video_dream.yaml}" --input "$$INPUT"
+
 gif: setup
-	@$(VENV)/bin/dream gif "$$INPUT"
+	@test -n "$$INPUT" || { echo 'which video? make gif INPUT=clip.mp4' >&2; exit 2; }
+	@if test -n "$$CONFIG"; \
+	then $(VENV)/bin/dream render "$$CONFIG" --input "$$INPUT" 'outputs=[{kind: gif, seconds: 6}]'; \
+	else $(VENV)/bin/dream gif "$$INPUT"; fi
 
 test: setup
 	$(VENV)/bin/python -m pytest

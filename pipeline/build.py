@@ -12,22 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
+from pipeline.config import FlowFeedback as FlowFeedbackConfig
 from pipeline.engine.layers import Layer, resolve
 from pipeline.errors import ConfigError, InputError, PipelineError, ResumeError
-from pipeline.media.sources import NoiseSource, PictureSource, Source, find_pictures
-from pipeline.plan import Batch, batches, camera_lane, independent_lanes, keyframe_distance
+from pipeline.inputs import MOST_LANES, Input
+from pipeline.plan import (
+    Batch,
+    FrameId,
+    Lane,
+    batches,
+    camera_lane,
+    flow_lane,
+    independent_lanes,
+    keyframe_distance,
+)
 from pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
     from pipeline.engine.ascent import StepSettings
     from pipeline.engine.dreamer import Dreamer
+    from pipeline.feedback.optical_flow import FlowMethod
     from pipeline.feedback.seed import Feedback
 
 # Measured: these keep at least 95 % of the objective that float32 reaches (docs/design.md).
 _KEEPS_BF16 = frozenset({"bvlc_googlenet", "dreamnet"})
 # Pictures of one batch, in pixels: beyond it a CPU gains nothing, and a GPU fills its memory.
 _BATCH_PIXELS = {"cpu": 1_000_000, "cuda": 8_000_000, "mps": 2_000_000}
-_MOST_LANES = 16
 # A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
 _STORED_BYTES_PER_PIXEL = 2.2
 
@@ -41,6 +51,7 @@ class Resolved:
         precision: fp32, bf16 or fp16.
         batch: the most frames dreamed at once, and lanes side by side.
         tile: largest side of a tile, pixels; None for whole pictures.
+        chunk: most tiles in the network at once; None for all of a batch.
         threads: of the CPU.
         deterministic: CUDA kernels that repeat to the byte.
         versions: of the packages that compute.
@@ -50,42 +61,10 @@ class Resolved:
     precision: str
     batch: int
     tile: int | None
+    chunk: int | None
     threads: int
     deterministic: bool
     versions: dict[str, str]
-
-
-def make_source(config: Config) -> Source:
-    """Open the source, without reading any picture.
-
-    Raises:
-        InputError: a file is missing, unreadable, too large or too small for the chosen layers.
-        ConfigError: outputs that need frames of one size, of a source with several.
-    """
-    s = config.source
-    source: Source
-    if s.kind == "noise":
-        source = NoiseSource(
-            size=s.size,
-            frames=s.frames,
-            fps=s.fps,
-            seed=config.seed,
-            color=s.color,
-            deviation=s.scale,
-        )
-    elif s.kind == "image":
-        source = PictureSource(
-            [Path(s.path)], frames=s.frames, fps=s.fps, size=s.size, max_pixels=s.max_pixels
-        )
-    elif s.kind == "images":
-        paths = find_pictures(s.path)
-        source = PictureSource(
-            paths, frames=len(paths), fps=s.fps, size=s.size, max_pixels=s.max_pixels
-        )
-    else:
-        raise ConfigError("source.kind: video is not supported yet")
-    _check_sizes(config, source)
-    return source
 
 
 def layers(config: Config) -> list[Layer]:
@@ -93,38 +72,66 @@ def layers(config: Config) -> list[Layer]:
     return [resolve(config.dream.model, term.layer) for term in config.dream.terms()]
 
 
-def _check_sizes(config: Config, source: Source) -> None:
+def check_sizes(config: Config, inputs: Sequence[Input]) -> None:
+    """Refuse, before anything is dreamed, what cannot be.
+
+    Raises:
+        InputError: a picture too small for the chosen layers.
+        ConfigError: outputs that need frames of one size, of pictures with several.
+    """
     deepest = max(layers(config), key=lambda layer: layer.smallest)
-    for frame, size in enumerate(source.sizes):
-        if min(size) < deepest.smallest:
-            name = source.names[frame if len(source.names) > 1 else 0]
-            raise InputError(
-                f"{name} is {size[0]}x{size[1]}, but {deepest.name} of {config.dream.model} sees "
-                f"nothing below {deepest.smallest} pixels; enlarge source.size, or choose a "
-                f"shallower layer (`dream layers {config.dream.model}`)"
-            )
-    if len(set(source.sizes)) > 1:
-        for output in config.outputs:
-            if output.kind in ("mp4", "gif"):
-                raise ConfigError(
-                    f"outputs: {output.kind} needs pictures of one size, and these have "
-                    f"{len(set(source.sizes))}; use {{kind: png, frames: all}}"
+    for source in (each.source for each in inputs):
+        for frame, size in enumerate(source.sizes):
+            if min(size) < deepest.smallest:
+                name = source.names[frame if len(source.names) > 1 else 0]
+                raise InputError(
+                    f"{name} is {size[0]}x{size[1]}, but {deepest.name} of {config.dream.model} "
+                    f"sees nothing below {deepest.smallest} pixels; enlarge source.size, or choose "
+                    f"a shallower layer (`dream layers {config.dream.model}`)"
                 )
+        if len(set(source.sizes)) > 1:
+            for output in config.outputs:
+                if output.kind in ("mp4", "gif"):
+                    raise ConfigError(
+                        f"outputs: {output.kind} needs pictures of one size, and these have "
+                        f"{len(set(source.sizes))}; use {{kind: png, frames: all}}"
+                    )
 
 
-def make_plan(config: Config, source: Source, batch: int) -> list[Batch]:
+def make_plan(config: Config, inputs: Sequence[Input], batch: int) -> list[Batch]:
     """Lay out the whole render."""
-    feedback, iterations = config.feedback, config.dream.iterations
-    if feedback.kind == "camera":
-        lane = camera_lane(
-            len(source.sizes),
-            size=source.sizes[0],
-            every=keyframe_distance(feedback.keyframe_every, source.fps),
-            first_iterations=iterations,
-            iterations=feedback.iterations,
-        )
-        return list(batches([lane], batch))
-    return list(batches(independent_lanes(source.sizes, iterations=iterations), batch))
+    feedback, first = config.feedback, config.dream.iterations
+    lanes: list[Lane] = []
+    for index, each in enumerate(inputs):
+        sizes = each.source.sizes
+        if feedback.kind == "camera":
+            every = keyframe_distance(feedback.keyframe_every, each.source.fps)
+            lanes.append(
+                camera_lane(
+                    len(sizes),
+                    size=sizes[0],
+                    every=every,
+                    first_iterations=first,
+                    iterations=feedback.iterations,
+                    input=index,
+                )
+            )
+        elif feedback.kind == "flow":
+            lanes += [
+                flow_lane(
+                    shot,
+                    size=sizes[0],
+                    every=feedback.keyframe_every,
+                    first_iterations=first,
+                    iterations=feedback.iterations,
+                    refine=feedback.refine,
+                    input=index,
+                )
+                for shot in each.shots
+            ]
+        else:
+            lanes += independent_lanes(sizes, iterations=first, input=index)
+    return list(batches(lanes, batch))
 
 
 def disk_estimate(sizes: Sequence[tuple[int, int]]) -> int:
@@ -182,8 +189,9 @@ def resolve_runtime(
     return Resolved(
         device=device,
         precision=precision,
-        batch=runtime.batch if isinstance(runtime.batch, int) else min(max(1, fits), _MOST_LANES),
+        batch=runtime.batch if isinstance(runtime.batch, int) else min(max(1, fits), MOST_LANES),
         tile=runtime.tile if isinstance(runtime.tile, int) else None,
+        chunk=None,
         threads=runtime.threads if isinstance(runtime.threads, int) else _cores(),
         deterministic=runtime.deterministic,
         versions=versions,
@@ -274,7 +282,7 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
         normalisation=dream.normalize,
         normalise_tiles=dream.normalize_tiles,
         smallest=max(layer.smallest for layer in chosen),
-        split=Split(tile=resolved.tile),
+        split=Split(resolved.tile, resolved.chunk),
         device=resolved.device,
         dtype=dtypes[resolved.precision],
     )
@@ -291,14 +299,36 @@ def describe(resolved: Resolved, engine: Mapping[str, str]) -> str:
     )
 
 
-def make_feedback(config: Config, source: Source, device: str) -> "Feedback":
-    """Build what carries dreams from frame to frame."""
+def make_feedback(
+    config: Config, inputs: Sequence[Input], resolved: Resolved, coming: Sequence[Batch] = ()
+) -> "Feedback":
+    """Build what carries dreams from frame to frame.
+
+    Args:
+        config: of the render.
+        inputs: what it renders.
+        resolved: where it runs.
+        coming: the batches that will be asked for; their motion is found ahead of time.
+
+    Raises:
+        WeightsError: no weights for a learned flow.
+    """
     from pipeline.feedback.camera import CameraFeedback, CameraPath
+    from pipeline.feedback.flow import FlowFeedback
     from pipeline.feedback.seed import NoFeedback
 
-    f = config.feedback
-    if f.kind != "camera":
+    f, device = config.feedback, resolved.device
+    if f.kind == "flow":
+        return FlowFeedback(
+            _flow_method(f, device),
+            carry=f.carry,
+            device=device,
+            coming=[node for batch in coming for node in batch.nodes],
+            window=resolved.batch * (f.keyframe_every + 1),
+        )
+    if f.kind == "none":
         return NoFeedback(device)
+    source = inputs[0].source
     path = CameraPath(
         zoom=partial(_at_seconds, f.zoom, source.fps),
         rotate=partial(_at_seconds, f.rotate, source.fps),
@@ -310,27 +340,37 @@ def make_feedback(config: Config, source: Source, device: str) -> "Feedback":
         fps=source.fps,
         size=source.sizes[0],
     )
-    return CameraFeedback(path, device)
+    return CameraFeedback(path, carry=f.carry, device=device)
+
+
+def _flow_method(f: FlowFeedbackConfig, device: str) -> "FlowMethod":
+    from pipeline.feedback.optical_flow import dis
+
+    if f.flow == "dis":
+        return partial(dis, max_pixels=f.flow_max_pixels)
+    from pipeline.feedback.raft import Raft
+
+    return Raft(f.flow, weights=f.flow_weights, max_pixels=f.flow_max_pixels, device=device)
 
 
 def _at_seconds(schedule: Schedule, fps: Fraction, seconds: Fraction) -> float:
     return schedule.at(seconds * fps, fps)
 
 
-def frame_key(seed: int, frame: int, input: int = 0) -> int:
+def frame_key(seed: int, input: int, frame: int) -> int:
     """A number that decides everything random about one frame."""
     digest = hashlib.blake2b(f"{seed}/{input}/{frame}".encode(), digest_size=8).digest()
     return int.from_bytes(digest)
 
 
-def step_settings(config: Config, frame: int, fps: Fraction) -> "StepSettings":
+def step_settings(config: Config, inputs: Sequence[Input], id: FrameId) -> "StepSettings":
     """Evaluate the dream's schedules at one frame."""
     from pipeline.engine.ascent import StepSettings
 
-    dream = config.dream
+    dream, fps = config.dream, inputs[id.input].source.fps
     return StepSettings(
-        step=dream.step.at(frame, fps),
-        jitter=round(dream.jitter.at(frame, fps)),
-        sigma=dream.smooth.sigma.at(frame, fps),
-        weights=tuple(term.weight.at(frame, fps) for term in dream.terms()),
+        step=dream.step.at(id.frame, fps),
+        jitter=round(dream.jitter.at(id.frame, fps)),
+        sigma=dream.smooth.sigma.at(id.frame, fps),
+        weights=tuple(term.weight.at(id.frame, fps) for term in dream.terms()),
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import signal
 import sys
 import traceback
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 for a wrong configuration, 1 for a failed run, 130 for Ctrl-C, 143 for SIGTERM.
     """
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
@@ -60,6 +61,18 @@ def _terminate(_: int, __: FrameType | None) -> NoReturn:
     raise _Terminated
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; `key=value` may stand before and after options, which argparse alone cannot."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    overrides = getattr(options, "overrides", None)
+    if rest and (overrides is None or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if overrides is not None:
+        overrides.extend(rest)
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dream", description="DeepDream animation.")
     common = argparse.ArgumentParser(add_help=False)
@@ -76,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     render = add("render", _render, "render a config, or continue it where it stopped")
     render.add_argument("config", metavar="CONFIG", help="a YAML file")
     render.add_argument("overrides", metavar="key=value", nargs="*", help="such as dream.step=0.01")
+    render.add_argument(
+        "--input", metavar="FILE", help="dream this file: source.path=FILE, rendered as NAME-FILE"
+    )
     render.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")
     render.add_argument("--preview", action="store_true", help="small and short, as NAME-preview")
     render.add_argument("--overwrite", action="store_true", help="start again")
@@ -103,6 +119,10 @@ def _render(options: argparse.Namespace) -> None:
     from pipeline.config import load_config, preview
 
     config = load_config(options.config, options.overrides)
+    if options.input:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(options.input).stem)
+        theirs = [f"source.path={options.input}", f"name={config.name}-{stem}"]
+        config = load_config(options.config, [*options.overrides, *theirs])
     if options.preview:
         config = preview(config)
     if options.dry_run:
@@ -116,6 +136,7 @@ def _render(options: argparse.Namespace) -> None:
 
         def show(batch: BatchDone) -> None:
             if bar.total is None:
+                bar.set_description_str("dreaming")
                 bar.reset(batch.total)
                 bar.initial = batch.done - len(batch.frames)
                 bar.n = bar.initial
@@ -123,7 +144,10 @@ def _render(options: argparse.Namespace) -> None:
             if batch.iterations:
                 bar.set_postfix_str(f"strength {batch.strength:.4g}")
 
-        listener = Listener(show, lambda line: bar.write(line, file=sys.stderr))
+        def read(name: str, done: int, total: int | None) -> None:
+            bar.set_description_str(f"reading {name}: {done} of {total or '?'}")
+
+        listener = Listener(show, lambda line: bar.write(line, file=sys.stderr), read)
         done = render(config, root=OUTPUTS, overwrite=options.overwrite, listener=listener)
     if not done.dreamed and not done.encoded:
         print(f"{OUTPUTS / config.name} is already finished (--overwrite starts again)")

@@ -1,10 +1,12 @@
-"""What a render would do, without doing it: no torch is imported, no picture read."""
+"""What a render would do, without doing it: no torch is imported, no frame read."""
 
 from pathlib import Path
 
 from pipeline import build
 from pipeline.config import Config
 from pipeline.engine.octaves import usable_octaves
+from pipeline.inputs import look_at_inputs
+from pipeline.manifest import wanted
 
 
 def dry_run(config: Config, root: Path) -> list[str]:
@@ -17,8 +19,10 @@ def dry_run(config: Config, root: Path) -> list[str]:
     Raises:
         PipelineError: whatever would stop the render before its first frame.
     """
-    source = build.make_source(config)
-    plan = build.make_plan(config, source, 1)
+    folder = root / config.name
+    inputs = look_at_inputs(config, folder)
+    build.check_sizes(config, inputs)
+    plan = build.make_plan(config, inputs, 1)
     nodes = [node for batch in plan for node in batch.nodes]
     keys = [node for node in nodes if node.iterations]
     sizes = sorted({node.size for node in nodes})
@@ -27,11 +31,13 @@ def dry_run(config: Config, root: Path) -> list[str]:
     octaves = usable_octaves(sizes[-1], dream.octaves, dream.ratio, smallest)
     steps = sum(node.iterations for node in nodes)
     terms = ", ".join(f"{t.layer} x {t.weight.written()}" for t in dream.terms())
-    seconds = float(len(nodes) / source.fps)
-    folder = root / config.name
+    seconds = sum(float(each.frames / each.source.fps) for each in inputs)
+    rates = ", ".join(sorted({str(each.source.fps) for each in inputs}))
+    kind = config.source.kind
+    about = "about " if kind == "video" else ""
     return [
         f"name       {config.name} -> {folder}",
-        f"source     {config.source.kind}: {len(nodes)} frames, {source.fps} fps, {seconds:.1f} s",
+        f"source     {kind}: {about}{len(nodes)} frames, {rates} fps, {seconds:.1f} s",
         f"size       {', '.join(f'{w}x{h}' for w, h in sizes)}",
         f"keyframes  {len(keys)} dreamed, {len(nodes) - len(keys)} filled from both sides; "
         f"feedback {config.feedback.kind}",
@@ -40,5 +46,5 @@ def dry_run(config: Config, root: Path) -> list[str]:
         f"runtime    device {runtime.device}, precision {runtime.precision}, "
         f"tile {runtime.tile}, batch {runtime.batch}",
         f"disk       about {build.disk_estimate([n.size for n in nodes]) / 1e6:.0f} MB",
-        *(f"output     {folder / file}" for file in config.output_names()),
+        *(f"output     {folder / want.key}" for want in wanted(config, inputs)),
     ]

@@ -56,7 +56,7 @@ class FrameStore:
 
     Args:
         folder: where `frames/` and `frames.jsonl` are made.
-        recent: how many frames to keep in memory, at least as many as children look back.
+        recent: how many frames to keep in memory; older ones are read from disk again.
     """
 
     def __init__(self, folder: Path, *, recent: int = 16) -> None:
@@ -66,7 +66,7 @@ class FrameStore:
         self._journal = folder / "frames.jsonl"
         self._mend_journal()
         self._recent: OrderedDict[int, Frame] = OrderedDict()
-        self._capacity = recent
+        self.recent = recent
         # One batch being written and one waiting: a kill loses no more than two.
         self._queue: queue.Queue[list[tuple[FrameRecord, Frame]] | None] = queue.Queue(maxsize=1)
         self._failure: Exception | None = None
@@ -147,7 +147,7 @@ class FrameStore:
     def _remember(self, frame: int, picture: Frame) -> None:
         self._recent[frame] = picture
         self._recent.move_to_end(frame)
-        while len(self._recent) > self._capacity:
+        while len(self._recent) > self.recent:
             self._recent.popitem(last=False)
 
     def _check(self) -> None:

@@ -1,10 +1,12 @@
 """The manifest of a render: what it is, so that it can be continued, refused or left alone.
 
-{"pipeline": version, "config": {...}, "input": {...}, "resolved": {...}, "engine": {...},
-"outputs": {file: {"settings": {...}, "files": {name: bytes}}}, "finished": bool}
+Its keys: `pipeline` (version), `config`, `inputs` (name, frames, fingerprint), `notes`, `resolved`
+(what auto became), `engine` (model, weights, gradient), `split`, `outputs` (settings and files of
+each), `finished`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,42 @@ from pipeline import __version__
 from pipeline.config import Config, Output, differing_keys, resolved_dict
 from pipeline.errors import ResumeError
 from pipeline.frames import FrameStore, read_json, replace_file, write_json
-from pipeline.media.sources import Source
+from pipeline.inputs import Input
+from pipeline.media.facts import COPY, FACTS
 
 _NAME = "manifest.json"
+_CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One output of one input.
+
+    Attributes:
+        input: whose frames.
+        output: what is asked for.
+        file: its name in the input's folder.
+    """
+
+    input: Input
+    output: Output
+    file: str
+
+    @property
+    def key(self) -> str:
+        """Its path within the render's folder."""
+        return f"{self.input.name}/{self.file}" if self.input.name else self.file
+
+
+def wanted(config: Config, inputs: Sequence[Input]) -> list[Wanted]:
+    """Every output of every input; of several inputs each has its own name in its files."""
+    result = []
+    for each in inputs:
+        for output, file in zip(config.outputs, config.output_names(), strict=True):
+            if each.name and output.file is None:
+                file = each.name + file.removeprefix(config.name)
+            result.append(Wanted(each, output, file))
+    return result
 
 
 class Manifest:
@@ -32,40 +67,33 @@ class Manifest:
         self._data = data
 
     @classmethod
-    def open(cls, folder: Path, config: Config, source: Source) -> "Manifest":
+    def open(cls, folder: Path, config: Config) -> "Manifest":
         """Begin a render, or continue the one that is there.
 
         Raises:
-            ResumeError: the one that is there is of another config or other pictures.
+            ResumeError: the one that is there is of another config.
         """
         settings = resolved_dict(config)
-        pictures = {"fingerprint": source.fingerprint, "frames": len(source.sizes)}
         found = read_json(folder / _NAME)
         if found is None:
-            data = {
-                "pipeline": __version__,
-                "config": settings,
-                "input": pictures,
-                "outputs": {},
-                "finished": False,
-            }
-            manifest = cls(folder, data)
+            data = {"pipeline": __version__, "config": settings, "outputs": {}, "finished": False}
         else:
             if keys := differing_keys(found["config"], settings):
                 raise ResumeError(
                     f"{folder} holds a render of another config: {', '.join(keys)} differ; "
                     "use another `name`, or --overwrite to start again"
                 )
-            if found["input"] != pictures:
-                raise ResumeError(
-                    f"{folder} holds a render of other pictures ({', '.join(source.names[:3])} "
-                    "changed since); use another `name`, or --overwrite to start again"
-                )
-            manifest = cls(folder, found | {"config": settings})
+            data = found | {"config": settings}
+        manifest = cls(folder, data)
         manifest._save()
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-        replace_file(folder / "config.yaml", text.encode())
+        replace_file(folder / _CONFIG, text.encode())
         return manifest
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this render's inputs were never all opened."""
+        return "inputs" not in self._data
 
     @property
     def resolved(self) -> dict[str, Any] | None:
@@ -76,6 +104,26 @@ class Manifest:
     def finished(self) -> bool:
         """Whether all frames were made and all outputs written once."""
         return bool(self._data["finished"])
+
+    def record_inputs(self, inputs: Sequence[Input]) -> None:
+        """Keep what is rendered.
+
+        Raises:
+            ResumeError: it is not what was rendered before.
+        """
+        now = [
+            {"name": each.name, "frames": each.frames, "fingerprint": each.source.fingerprint}
+            for each in inputs
+        ]
+        if not self.fresh and self._data["inputs"] != now:
+            names = ", ".join(name for each in inputs for name in each.source.names[:3])
+            raise ResumeError(
+                f"{self.folder} holds a render of other pictures ({names} changed since); "
+                "use another `name`, or --overwrite to start again"
+            )
+        self._data["inputs"] = now
+        self._data["notes"] = [note for each in inputs for note in each.notes]
+        self._save()
 
     def record_engine(self, resolved: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
         """Keep what decides the bytes of the frames, before the first of them.
@@ -94,24 +142,19 @@ class Manifest:
         self._save()
 
     def record_split(self, split: Mapping[str, Any]) -> None:
-        """Keep that memory ran out and the work was divided."""
-        self._data["resolved"] |= {"tile": split["tile"]}
-        self._data["split"] = dict(split)
+        """Keep that memory ran out and the work was divided; a rerun begins that way."""
+        self._data["resolved"] |= split
         self._save()
 
-    def stale_outputs(self, config: Config) -> dict[str, Output]:
+    def stale_outputs(self, config: Config, inputs: Sequence[Input]) -> list[Wanted]:
         """Outputs that are missing, incomplete or of other settings than asked for now."""
-        return {
-            file: output
-            for file, output in zip(config.output_names(), config.outputs, strict=True)
-            if not self._is_fresh(file, output)
-        }
+        return [want for want in wanted(config, inputs) if not self._is_fresh(want)]
 
-    def record_output(self, file: str, output: Output, paths: Sequence[Path]) -> None:
+    def record_output(self, want: Wanted, paths: Sequence[Path]) -> None:
         """Keep what an output was made with."""
-        self._data["outputs"][file] = {
-            "settings": output.model_dump(mode="json"),
-            "files": {path.name: path.stat().st_size for path in paths},
+        self._data["outputs"][want.key] = {
+            "settings": want.output.model_dump(mode="json"),
+            "files": {str(p.relative_to(self.folder)): p.stat().st_size for p in paths},
         }
         self._save()
 
@@ -124,14 +167,14 @@ class Manifest:
         self._data["finished"] = True
         self._save()
 
-    def output_paths(self, config: Config) -> tuple[Path, ...]:
-        """Files of the config's outputs, in its order."""
-        entries = (self._data["outputs"][file] for file in config.output_names())
+    def output_paths(self, config: Config, inputs: Sequence[Input]) -> tuple[Path, ...]:
+        """Files of the outputs, input by input, in the config's order."""
+        entries = (self._data["outputs"][want.key] for want in wanted(config, inputs))
         return tuple(self.folder / name for entry in entries for name in entry["files"])
 
-    def _is_fresh(self, file: str, output: Output) -> bool:
-        entry = self._data["outputs"].get(file)
-        if entry is None or entry["settings"] != output.model_dump(mode="json"):
+    def _is_fresh(self, want: Wanted) -> bool:
+        entry = self._data["outputs"].get(want.key)
+        if entry is None or entry["settings"] != want.output.model_dump(mode="json"):
             return False
         paths = {self.folder / name: size for name, size in entry["files"].items()}
         return all(p.exists() and p.stat().st_size == size for p, size in paths.items())
@@ -160,13 +203,18 @@ def remove_render(folder: Path) -> None:
     if not path.exists():
         return
     try:
-        found = read_json(path)
+        found = read_json(path) or {}
     except ResumeError:
-        found = None
-    if found is not None:
-        for entry in found["outputs"].values():
-            for name in entry["files"]:
-                (folder / name).unlink(missing_ok=True)
-        FrameStore.remove_from(folder, found["input"]["frames"])
-    (folder / "config.yaml").unlink(missing_ok=True)
+        found = {}
+    for entry in found.get("outputs", {}).values():
+        for name in entry["files"]:
+            (folder / name).unlink(missing_ok=True)
+    for each in found.get("inputs", [{"name": "", "frames": 0}]):
+        part = folder / each["name"]
+        FrameStore.remove_from(part, each["frames"])
+        for name in (COPY, FACTS):
+            (part / name).unlink(missing_ok=True)
+        if part != folder and part.is_dir() and not any(part.iterdir()):
+            part.rmdir()
+    (folder / _CONFIG).unlink(missing_ok=True)
     path.unlink()

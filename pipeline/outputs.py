@@ -11,13 +11,13 @@ from pipeline.config import (
     Config,
     GifOutput,
     Mp4Output,
-    Output,
     PngOutput,
     PosterOutput,
     resolved_dict,
 )
 from pipeline.errors import ConfigError
 from pipeline.frames import FrameStore
+from pipeline.manifest import Wanted
 from pipeline.media.encode import encode_mp4
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.gif import encode_gif
@@ -44,17 +44,12 @@ class StoredFrames:
         return (self.store.read(frame) for frame in range(self.count))
 
 
-def write_output(
-    output: Output, file: str, *, folder: Path, store: FrameStore, source: Source, comment: str
-) -> list[Path]:
+def write_output(want: Wanted, store: FrameStore, comment: str) -> list[Path]:
     """Write one output.
 
     Args:
-        output: what is asked for.
-        file: its name; several pictures get theirs from it.
-        folder: where it goes.
+        want: which, of which input.
         store: the dreamed frames, all of them there.
-        source: for frame rate and names.
         comment: the config, to travel inside the file.
 
     Returns:
@@ -64,8 +59,9 @@ def write_output(
         EncodeError: it could not be written.
         ConfigError: a frame that the render does not have.
     """
+    source, output = want.input.source, want.output
     frames = StoredFrames(store, len(source.sizes))
-    path = folder / file
+    path = want.input.folder / want.file
     match output:
         case Mp4Output():
             encode_mp4(
@@ -76,6 +72,7 @@ def write_output(
                 crf=output.crf,
                 preset=output.preset,
                 comment=comment,
+                sound=want.input.sound,
             )
         case GifOutput():
             encode_gif(

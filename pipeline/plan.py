@@ -6,6 +6,7 @@ Dreams are chaotic, so which frames share a batch decides, by rounding, which pi
 everything here is a pure function of its arguments, and resuming repeats the very same batches.
 """
 
+import bisect
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,63 @@ def camera_lane(
     return tuple(stages)
 
 
+def flow_lane(
+    shot: range,
+    *,
+    size: Size,
+    every: int,
+    first_iterations: int,
+    iterations: int,
+    refine: Sequence[int] = (),
+    input: int = 0,
+) -> Lane:
+    """Chain the keyframes of one shot; make the frames between two of them from both sides.
+
+    An interval is bisected, rounding down, level by level. The frames of level i that take
+    `refine[i]` > 0 iterations inherit from the nearest dreamed frames of coarser levels. All others
+    take none, and are filled from the nearest dreamed frames once those are there.
+
+    Args:
+        shot: its frames; nothing is inherited from any other.
+        size: of all of them.
+        every: distance of keyframes, >= 1; the last frame of the shot is always one.
+        first_iterations: of the first frame, which has no parents.
+        iterations: of the other keyframes.
+        refine: iterations of the frames between, by level.
+        input: index of the input they belong to.
+
+    Returns:
+        Stages in order.
+
+    Raises:
+        ValueError: a shot without frames.
+    """
+    if not shot:
+        raise ValueError(f"a shot needs frames, got {shot}")
+    keys = keyframes(shot[0], shot[-1], every)
+    stages: list[Stage] = [(Node(FrameId(input, shot[0]), (), first_iterations, size),)]
+
+    def inheriting(frames: Iterable[int], dreamed: list[int], iterations: int) -> Stage:
+        nodes = []
+        for frame in frames:
+            i = bisect.bisect(dreamed, frame)
+            parents = tuple(FrameId(input, f) for f in dreamed[i - 1 : i + 1])
+            nodes.append(Node(FrameId(input, frame), parents, iterations, size))
+        return tuple(nodes)
+
+    for earlier, later in pairwise(keys):
+        stages.append(inheriting([later], [earlier], iterations))
+        dreamed = [earlier, later]
+        for level, count in zip(_bisected(earlier, later), refine, strict=False):
+            if count:
+                stages.append(inheriting(level, dreamed, count))
+                dreamed = sorted([*dreamed, *level])
+        between = sorted(set(range(earlier, later)) - set(dreamed))
+        if between:
+            stages.append(inheriting(between, dreamed, 0))
+    return tuple(stages)
+
+
 def independent_lanes(sizes: Sequence[Size], *, iterations: int, input: int = 0) -> list[Lane]:
     """Frames without parents: each its own lane, all ready at once."""
     return [((Node(FrameId(input, f), (), iterations, s),),) for f, s in enumerate(sizes)]
@@ -106,8 +164,8 @@ def independent_lanes(sizes: Sequence[Size], *, iterations: int, input: int = 0)
 def batches(lanes: Iterable[Lane], width: int) -> Iterator[Batch]:
     """Order the frames of all lanes into batches.
 
-    `width` lanes run side by side, longest first; a finished one makes room for the next. Whatever
-    needs no dreaming comes first, so that the lanes meet again where they dream.
+    `width` lanes run side by side, longest first; a finished one makes room for the next. Frames
+    between keyframes come first, so that the lanes meet again at their next keyframes.
 
     Args:
         lanes: in any order.
@@ -124,7 +182,8 @@ def batches(lanes: Iterable[Lane], width: int) -> Iterator[Batch]:
         for lane in active:
             while lane and lane[0][0].iterations == 0:
                 yield from _split(lane.popleft(), width)
-        ready = [node for lane in active if lane for node in lane.popleft()]
+        refined = [lane for lane in active if lane and len(lane[0][0].parents) > 1]
+        ready = [node for lane in refined or active if lane for node in lane.popleft()]
         groups: dict[tuple[Size, int], list[Node]] = {}
         for node in ready:
             groups.setdefault((node.size, node.iterations), []).append(node)
@@ -136,6 +195,32 @@ def batches(lanes: Iterable[Lane], width: int) -> Iterator[Batch]:
 def remaining(plan: Iterable[Batch], done: Container[FrameId]) -> Iterator[Batch]:
     """The batches of which any frame is missing: a batch is redone whole, as it was composed."""
     return (batch for batch in plan if not all(node.id in done for node in batch.nodes))
+
+
+def most_held(plan: Iterable[Batch]) -> int:
+    """How many dreams must be at hand at once, at most: the batch made, and parents to come."""
+    order = list(plan)
+    last_use: dict[FrameId, int] = {}
+    for i, batch in enumerate(order):
+        for node in batch.nodes:
+            last_use[node.id] = i
+            last_use.update(dict.fromkeys(node.parents, i))
+    held: set[FrameId] = set()
+    most = 0
+    for i, batch in enumerate(order):
+        held |= {node.id for node in batch.nodes}
+        held |= {parent for node in batch.nodes for parent in node.parents}
+        most = max(most, len(held))
+        held = {frame for frame in held if last_use[frame] > i}
+    return most
+
+
+def _bisected(earlier: int, later: int) -> Iterator[list[int]]:
+    """Middles of an interval, then of its halves, and so on."""
+    edges = [earlier, later]
+    while level := [(a + b) // 2 for a, b in pairwise(edges) if b - a > 1]:
+        yield level
+        edges = sorted([*edges, *level])
 
 
 def _split(nodes: Sequence[Node], width: int) -> Iterator[Batch]:

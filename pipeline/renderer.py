@@ -1,27 +1,34 @@
 """The loop: for every batch of the plan, seeds -> dreams -> frame store; then the outputs."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import build
 from pipeline.config import Config
-from pipeline.errors import ResumeError
+from pipeline.errors import PipelineError, ResumeError
 from pipeline.frames import FrameRecord, FrameStore, locked
+from pipeline.inputs import Input, Progress, open_inputs
 from pipeline.manifest import Manifest, remove_render
-from pipeline.media.ffmpeg import Frame
-from pipeline.media.sources import Source
+from pipeline.media.facts import COPY
 from pipeline.outputs import portable_text, write_output
-from pipeline.plan import FrameId, remaining
+from pipeline.plan import Batch, FrameId, most_held, remaining
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.feedback.seed import Feedback
 
 
 @dataclass(frozen=True)
 class BatchDone:
-    """What `on_batch` hears.
+    """What `Listener.batch` hears.
 
     Attributes:
-        frames: indices of the frames that were just made.
+        frames: that were just made.
         iterations: they took; 0 for frames filled from their neighbours.
         seconds: the batch took, from seeds to 8-bit pictures.
         strength: mean of the objective at the last step.
@@ -29,7 +36,7 @@ class BatchDone:
         total: how many there will be.
     """
 
-    frames: tuple[int, ...]
+    frames: tuple[FrameId, ...]
     iterations: int
     seconds: float
     strength: float
@@ -63,10 +70,38 @@ class Listener:
     Attributes:
         batch: after every batch.
         notice: a line worth showing.
+        ingest: name, frames read and frames in all (None: not known) of a video being read.
     """
 
     batch: Callable[[BatchDone], None] = lambda _: None
     notice: Callable[[str], None] = lambda _: None
+    ingest: Progress = lambda *_: None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A render that is open: what it is made from, and where it goes."""
+
+    config: Config
+    inputs: Sequence[Input]
+    stores: Sequence[FrameStore]
+    manifest: Manifest
+    listener: Listener
+
+    @property
+    def ids(self) -> set[FrameId]:
+        return {FrameId(i, f) for i, each in enumerate(self.inputs) for f in range(each.frames)}
+
+    def done(self) -> set[FrameId]:
+        return {
+            FrameId(i, f)
+            for i, (each, store) in enumerate(zip(self.inputs, self.stores, strict=True))
+            for f in store.done(each.frames)
+        }
+
+    def rendered(self, dreamed: int, encoded: int) -> Rendered:
+        paths = self.manifest.output_paths(self.config, self.inputs)
+        return Rendered(self.manifest.folder, paths, len(self.ids), dreamed, encoded)
 
 
 def render(
@@ -90,34 +125,23 @@ def render(
     Raises:
         PipelineError: see `pipeline.errors`.
     """
-    listener = listener or Listener()
-    folder = root / config.name
-    source = build.make_source(config)
-    total = len(source.sizes)
-    with locked(folder):
-        if overwrite:
-            remove_render(folder)
-        manifest = Manifest.open(folder, config, source)
-        with FrameStore(folder) as store:
-            gone = manifest.finished and not config.keep_frames
-            missing = frozenset() if gone else frozenset(range(total)) - store.done(total)
-            if gone and manifest.stale_outputs(config):
-                raise ResumeError(
-                    f"the frames of {folder} were not kept, so other outputs cannot be made; "
-                    "--overwrite dreams them again"
-                )
-            if missing:
-                if len(missing) < total:
-                    listener.notice(
-                        f"continuing: {total - len(missing)} of {total} frames are there"
-                    )
-                _dream(config, source, store, missing, manifest, listener)
-            store.flush()
-            encoded = _encode(config, source, store, manifest, listener)
-        manifest.finish()
+    with _opened(config, root / config.name, overwrite, listener or Listener()) as job:
+        missing: set[FrameId] = set()
+        if config.keep_frames or not job.manifest.finished:
+            missing = job.ids - job.done()
+        elif job.manifest.stale_outputs(config, job.inputs):
+            raise ResumeError(
+                f"the frames of {job.manifest.folder} were not kept, so no output can be made "
+                "again; --overwrite dreams them again"
+            )
+        if missing:
+            _dream(job, missing)
+        encoded = _encode(job)
         if not config.keep_frames:
-            FrameStore.remove_from(folder, total)
-    return Rendered(folder, manifest.output_paths(config), total, len(missing), encoded)
+            for each in job.inputs:
+                FrameStore.remove_from(each.folder, each.frames)
+                (each.folder / COPY).unlink(missing_ok=True)
+        return job.rendered(len(missing), encoded)
 
 
 def encode(
@@ -129,102 +153,123 @@ def encode(
         ResumeError: frames are missing.
         EncodeError: an output could not be written.
     """
-    folder = root / config.name
-    source = build.make_source(config)
-    total = len(source.sizes)
-    with locked(folder):
-        manifest = Manifest.open(folder, config, source)
-        with FrameStore(folder) as store:
-            if missing := set(range(total)) - store.done(total):
-                raise ResumeError(
-                    f"{folder} has {total - len(missing)} of {total} frames; render first"
-                )
-            manifest.forget_outputs()
-            encoded = _encode(config, source, store, manifest, listener or Listener())
-        manifest.finish()
-    return Rendered(folder, manifest.output_paths(config), total, 0, encoded)
+    with _opened(config, root / config.name, False, listener or Listener()) as job:
+        if missing := job.ids - job.done():
+            total = len(job.ids)
+            raise ResumeError(
+                f"{job.manifest.folder} has {total - len(missing)} of {total} frames; render first"
+            )
+        job.manifest.forget_outputs()
+        return job.rendered(0, _encode(job))
 
 
-def _dream(
-    config: Config,
-    source: Source,
-    store: FrameStore,
-    missing: frozenset[int],
-    manifest: Manifest,
-    listener: Listener,
-) -> None:
+@contextmanager
+def _opened(config: Config, folder: Path, overwrite: bool, listener: Listener) -> Iterator[_Job]:
+    """Open inputs, manifest and stores; nobody else can render into the folder meanwhile."""
+    with locked(folder), ExitStack() as stack:
+        if overwrite:
+            remove_render(folder)
+        manifest = Manifest.open(folder, config)
+        try:
+            inputs = open_inputs(config, folder, fresh=manifest.fresh, on_progress=listener.ingest)
+            build.check_sizes(config, inputs)
+        except PipelineError:
+            if manifest.fresh:  # what could not begin does not stand in a mended config's way
+                remove_render(folder)
+            raise
+        manifest.record_inputs(inputs)
+        stores = [stack.enter_context(FrameStore(each.folder)) for each in inputs]
+        yield _Job(config, inputs, stores, manifest, listener)
+
+
+def _dream(job: _Job, missing: set[FrameId]) -> None:
     """Make the missing frames."""
+    config, inputs, listener = job.config, job.inputs, job.listener
+    total = len(job.ids)
+    build.check_disk(job.manifest.folder, [inputs[i].source.sizes[f] for i, f in missing])
+    for note in (note for each in inputs for note in each.notes):
+        listener.notice(note)
+    if len(missing) < total:
+        listener.notice(f"continuing: {total - len(missing)} of {total} frames are there")
+    resolved = build.resolve_runtime(config, inputs[0].source.sizes[0], job.manifest.resolved)
+    dreamer, engine = build.make_dreamer(config, resolved)
+    job.manifest.record_engine(asdict(resolved), engine)
+    listener.notice(build.describe(resolved, engine))
+    plan = build.make_plan(config, inputs, resolved.batch)
+    coming = list(remaining(plan, job.ids - missing))
+    for store in job.stores:
+        store.recent = most_held(plan)
+    split = dreamer.split
+    with closing(build.make_feedback(config, inputs, resolved, coming)) as feedback:
+        for batch in coming:
+            start = time.perf_counter()
+            dreams = dreamer(
+                _seeds(job, batch, feedback),
+                iterations=batch.iterations,
+                keys=[build.frame_key(config.seed, *node.id) for node in batch.nodes],
+                settings=[build.step_settings(config, inputs, node.id) for node in batch.nodes],
+            )
+            strength = dreams.strength.tolist()
+            _store(job, batch, dreams.pictures, strength, start)
+            missing = missing - {node.id for node in batch.nodes}
+            if dreamer.split != split:
+                split = dreamer.split
+                job.manifest.record_split(asdict(split))
+                listener.notice(f"memory was short: going on in smaller pieces ({split})")
+            listener.batch(
+                BatchDone(
+                    frames=tuple(node.id for node in batch.nodes),
+                    iterations=batch.iterations,
+                    seconds=time.perf_counter() - start,
+                    strength=sum(strength) / len(strength),
+                    done=total - len(missing),
+                    total=total,
+                )
+            )
+    for store in job.stores:
+        store.flush()
+
+
+def _seeds(job: _Job, batch: Batch, feedback: "Feedback") -> "Tensor":
     import torch
 
+    return torch.stack(
+        [
+            feedback.seed(
+                node,
+                job.inputs[node.id.input].source.read,
+                [job.stores[parent.input].read(parent.frame) for parent in node.parents],
+            )
+            for node in batch.nodes
+        ]
+    )
+
+
+def _store(
+    job: _Job, batch: Batch, dreams: "Tensor", strength: Sequence[float], start: float
+) -> None:
+    """Round to 8 bits and hand over to the stores."""
     from pipeline.feedback.seed import to_pictures
 
-    total = len(source.sizes)
-    build.check_disk(store.folder, [source.sizes[frame] for frame in missing])
-    resolved = build.resolve_runtime(config, source.sizes[0], manifest.resolved)
-    dreamer, engine = build.make_dreamer(config, resolved)
-    manifest.record_engine(asdict(resolved), engine)
-    listener.notice(build.describe(resolved, engine))
-    feedback = build.make_feedback(config, source, resolved.device)
-    plan = build.make_plan(config, source, resolved.batch)
-    split, left = dreamer.split, set(missing)
-    for batch in remaining(plan, {FrameId(0, f) for f in range(total) if f not in missing}):
-        start = time.perf_counter()
-        frames = [node.id.frame for node in batch.nodes]
-        seeds = torch.stack(
-            [
-                feedback.seed(node, source.read, _parents(node.parents, store))
-                for node in batch.nodes
-            ]
-        )
-        dreams = dreamer(
-            seeds,
-            iterations=batch.iterations,
-            keys=[build.frame_key(config.seed, f) for f in frames],
-            settings=[build.step_settings(config, f, source.fps) for f in frames],
-        )
-        pictures = to_pictures(dreams.pictures)
-        strengths = dreams.strength.tolist()
-        seconds = time.perf_counter() - start
-        each = seconds / len(frames)
-        store.write(
-            [FrameRecord(f, each, s) for f, s in zip(frames, strengths, strict=True)], pictures
-        )
-        left -= set(frames)
-        if dreamer.split != split:
-            split, left = dreamer.split, set(missing)
-            manifest.record_split(asdict(split))
-            listener.notice(f"memory was short: going on in pieces ({split})")
-        listener.batch(
-            BatchDone(
-                tuple(frames),
-                batch.iterations,
-                seconds,
-                sum(strengths) / len(strengths),
-                total - len(left),
-                total,
+    pictures = to_pictures(dreams)
+    each = (time.perf_counter() - start) / len(pictures)
+    for index, store in enumerate(job.stores):
+        mine = [k for k, node in enumerate(batch.nodes) if node.id.input == index]
+        if mine:
+            store.write(
+                [FrameRecord(batch.nodes[k].id.frame, each, strength[k]) for k in mine],
+                [pictures[k] for k in mine],
             )
-        )
 
 
-def _parents(ids: Iterable[FrameId], store: FrameStore) -> list[Frame]:
-    return [store.read(id.frame) for id in ids]
-
-
-def _encode(
-    config: Config, source: Source, store: FrameStore, manifest: Manifest, listener: Listener
-) -> int:
+def _encode(job: _Job) -> int:
     """Make the outputs that are missing or stale; returns how many."""
-    stale = manifest.stale_outputs(config)
-    for file, output in stale.items():
+    stale = job.manifest.stale_outputs(job.config, job.inputs)
+    for want in stale:
         start = time.perf_counter()
-        paths = write_output(
-            output,
-            file,
-            folder=manifest.folder,
-            store=store,
-            source=source,
-            comment=portable_text(config),
-        )
-        manifest.record_output(file, output, paths)
-        listener.notice(f"wrote {file} in {time.perf_counter() - start:.1f} s")
+        store = job.stores[job.inputs.index(want.input)]
+        paths = write_output(want, store, portable_text(job.config))
+        job.manifest.record_output(want, paths)
+        job.listener.notice(f"wrote {want.key} in {time.perf_counter() - start:.1f} s")
+    job.manifest.finish()
     return len(stale)

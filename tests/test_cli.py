@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,23 @@ def test_gif_of_a_video_file(tiny, capsys):
     assert "outputs/tiny.gif  32x24, " in capsys.readouterr().out
     assert cli.main(["gif", "tiny.yaml"]) == 1
     assert "tiny.yaml" in capsys.readouterr().err
+
+
+def test_overrides_may_follow_options(tiny, capsys):
+    assert cli.main(["render", tiny, "--dry-run", "source.frames=7", "seed=2"]) == 0
+    assert "7 frames" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["render", tiny, "--dry-rum"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["doctor", "seed=2"])
+
+
+def test_an_input_names_its_own_render(tiny, tmp_path, capsys):
+    assert cli.main(["render", tiny, "outputs=[mp4]"]) == 0
+    shutil.copy("outputs/tiny/tiny.mp4", "-my clip.mp4")
+    flow = ["feedback=flow", "source={kind: video, path: x.mp4}", "dream.layers=mixed3b"]
+    assert cli.main(["render", tiny, *flow, "--input=-my clip.mp4"]) == 0
+    assert Path("outputs/tiny--my_clip/tiny--my_clip.gif").exists()
 
 
 @pytest.mark.parametrize("given", ["environment", "command line"])

@@ -106,6 +106,12 @@ class CameraFeedback(Block):
     centre: tuple[float, float] = Field(
         (0.5, 0.5), strict=False, description="[x, y] of zoom and rotation, of width and height"
     )
+    carry: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the contrast kept per second; below 1 a long zoom does not burn out",
+    )
     iterations: int = Field(6, ge=1, description="steps on every keyframe after the first")
     keyframe_every: Annotated[int | Literal["auto"], whole_or("auto", at_least=1)] = Field(
         "auto",

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline.feedback.seed import to_tensor
 from pipeline.media.ffmpeg import Frame
-from pipeline.plan import Node
+from pipeline.plan import FrameId, Node
 
 Rate = Callable[[Fraction], float]
 
@@ -172,11 +172,16 @@ class CameraFeedback:
 
     Args:
         path: of the camera.
+        carry: share of a picture's distance from grey that is kept per second. A dream adds
+            contrast at every keyframe; at 1 nothing ever takes it away but the limits of the range.
         device: where the seeds are made.
     """
 
-    def __init__(self, path: CameraPath, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, path: CameraPath, *, carry: float = 1.0, device: torch.device | str = "cpu"
+    ) -> None:
         self._path = path
+        self._carry = carry
         self._device = device
 
     def seed(self, node: Node, source: Callable[[int], Frame], parents: Sequence[Frame]) -> Tensor:
@@ -189,16 +194,31 @@ class CameraFeedback:
         """
         if not parents:
             return to_tensor(source(node.id.frame), self._device)
-        moved, shares = [], []
-        for parent, picture in zip(node.parents, parents, strict=True):
-            matrix = self._path.matrix(self._path.hop(parent.frame, node.id.frame))
-            moved.append(warp(to_tensor(picture, self._device), matrix))
-            shares.append(coverage(matrix, self._path.size, self._device))
+        matrices = [
+            self._path.matrix(self._path.hop(parent.frame, node.id.frame))
+            for parent in node.parents
+        ]
+        moved = [
+            self._faded(warp(to_tensor(picture, self._device), matrix), node, parent)
+            for picture, matrix, parent in zip(parents, matrices, node.parents, strict=True)
+        ]
         if len(moved) == 1:
             return moved[0]
+        shares = [coverage(matrix, self._path.size, self._device) for matrix in matrices]
         early, late = (p.frame for p in node.parents)
         near = (node.id.frame - early) / (late - early)
         # The tiny rest decides where neither reaches: the reflected border of the earlier one.
         first = (1 - near) * shares[0] + 1e-3
         second = near * shares[1] + 1e-6
-        return (first * moved[0] + second * moved[1]) / (first + second)
+        return torch.lerp(moved[0], moved[1], second / (first + second))
+
+    def _faded(self, picture: Tensor, node: Node, parent: FrameId) -> Tensor:
+        """Let go of contrast for the time since an earlier parent."""
+        frames = max(0, node.id.frame - parent.frame)
+        if self._carry == 1 or frames == 0:
+            return picture
+        kept: float = self._carry ** float(frames / self._path.fps)
+        return picture * kept + 0.5 * (1 - kept)
+
+    def close(self) -> None:
+        """Nothing works in the background."""

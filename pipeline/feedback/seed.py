@@ -26,6 +26,10 @@ class Feedback(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Stop whatever works in the background."""
+        ...
+
 
 class NoFeedback:
     """Every frame starts from its own source.
@@ -40,6 +44,9 @@ class NoFeedback:
     def seed(self, node: Node, source: Callable[[int], Frame], parents: Sequence[Frame]) -> Tensor:
         """See `Feedback.seed`."""
         return to_tensor(source(node.id.frame), self._device)
+
+    def close(self) -> None:
+        """Nothing works in the background."""
 
 
 def to_tensor(picture: Frame, device: torch.device | str) -> Tensor:

@@ -19,19 +19,27 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", 
 
 
 class Source(Protocol):
-    """Numbered pictures of known size, read in any order.
+    """Numbered pictures of known size, read in any order."""
 
-    Attributes:
-        sizes: (width, height) of every frame, pixels.
-        fps: frames a second, exact.
-        names: of the frames, for people; one name for a whole clip.
-        fingerprint: changes when the pictures do.
-    """
+    @property
+    def sizes(self) -> Sequence[Size]:
+        """(width, height) of every frame, pixels."""
+        ...
 
-    sizes: list[Size]
-    fps: Fraction
-    names: list[str]
-    fingerprint: str
+    @property
+    def fps(self) -> Fraction:
+        """Frames a second, exact."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the frames, for people; a single name for a whole clip."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the pictures do."""
+        ...
 
     def read(self, frame: int) -> Frame:
         """Undreamed frame, uint8 RGB [H, W, 3]."""

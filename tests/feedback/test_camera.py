@@ -194,6 +194,15 @@ def test_a_keyframe_is_its_parent_moved_and_the_first_frame_its_source():
     assert torch.equal(moved, expected)
 
 
+def test_contrast_fades_by_the_second_whatever_the_frame_rate():
+    white = np.full((180, 320, 3), 255, np.uint8)
+    for fps in (12, 24):
+        feedback = CameraFeedback(path(fps=fps), carry=0.25)
+        seed = feedback.seed(node(fps // 2, 0), scene, [white])
+        assert seed.mean() == pytest.approx(0.5 + 0.5 * 0.5, abs=1e-5)
+    assert feedback.seed(node(0), scene, []).std() > 0.1
+
+
 @pytest.mark.cuda
 def test_cuda_warps_the_same(cuda):
     camera = path(**MOTIONS["move"])

@@ -1,0 +1,71 @@
+"""A long zoom stays alive: it neither fades, burns out, freezes nor turns to noise."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pipeline.build import make_feedback, resolve_runtime
+from pipeline.config import config_from
+from pipeline.feedback.camera import warp
+from pipeline.frames import read_journal
+from pipeline.inputs import open_inputs
+from pipeline.renderer import render
+
+CONFIG = {
+    "name": "zoom",
+    "seed": 7,
+    "source": {"kind": "noise", "size": [320, 180], "frames": 300, "fps": 24},
+    # 1.03 and 0.3 degrees a frame
+    "feedback": {
+        "kind": "camera",
+        "zoom": 1.03**24,
+        "rotate": 0.3 * 24,
+        "iterations": 3,
+        "carry": 0.6,
+    },
+    "dream": {"octaves": 3, "step": 3 / 255, "smooth": {"kind": "cascade", "sigma": 0.5}},
+    "outputs": [],
+}
+
+
+@pytest.fixture(scope="module")
+def zoom(tmp_path_factory) -> Path:
+    config = config_from(CONFIG, ["feedback.keyframe_every=1"])
+    return render(config, root=tmp_path_factory.mktemp("zoom")).folder
+
+
+def frame(folder: Path, index: int) -> np.ndarray:
+    return cv2.imread(str(folder / f"frames/{index:06d}.png"), cv2.IMREAD_COLOR_RGB)
+
+
+def test_brightness_and_contrast_stay(zoom):
+    frames = [frame(zoom, f) / 255 for f in range(0, 300, 3)]
+    assert all(0.35 <= f.mean() <= 0.6 for f in frames)
+    assert all(0.15 <= f.std() <= 0.32 for f in frames[1:])
+
+
+def test_activation_stays(zoom):
+    strength = {r.frame: r.strength for r in read_journal(zoom)}
+    usual = np.mean([strength[f] for f in range(20, 41)])
+    assert min(strength[f] for f in range(20, 300)) >= 0.7 * usual
+
+
+def test_it_keeps_inventing(zoom):
+    config = config_from(CONFIG)
+    inputs = open_inputs(config, zoom, fresh=False)
+    camera = make_feedback(config, inputs, resolve_runtime(config, (320, 180)))._path
+    for late in range(48, 300, 28):
+        early = torch.from_numpy(frame(zoom, late - 48)).permute(2, 0, 1).float()
+        moved = warp(early, camera.matrix(camera.hop(late - 48, late)))
+        now = torch.from_numpy(frame(zoom, late)).permute(2, 0, 1)
+        assert np.corrcoef(moved.flatten(), now.flatten())[0, 1] < 0.9
+
+
+def test_no_border_is_black(zoom):
+    for f in range(0, 300, 20):
+        picture = frame(zoom, f).astype(float)
+        edges = (picture[0], picture[-1], picture[:, 0], picture[:, -1])
+        assert all(edge.max(axis=1).mean() > 60 for edge in edges)
