@@ -270,6 +270,8 @@ def _encode(job: _Job) -> int:
         store = job.stores[job.inputs.index(want.input)]
         paths = write_output(want, store, portable_text(job.config))
         job.manifest.record_output(want, paths)
-        job.listener.notice(f"wrote {want.key} in {time.perf_counter() - start:.1f} s")
+        several = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        name = paths[0].relative_to(job.manifest.folder)
+        job.listener.notice(f"wrote {name}{several} in {time.perf_counter() - start:.1f} s")
     job.manifest.finish()
     return len(stale)

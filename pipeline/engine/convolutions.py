@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Pair = tuple[int, int]
 # (gradient at the result, shape of the input, what has arrived there) -> gradient at the input
@@ -19,6 +19,37 @@ Adjoint = Callable[[Tensor, torch.Size, Tensor | None], Tensor]
 _SHAPES = 8
 # Up to so many input channels oneDNN's own adjoint of a strided convolution is the slower one.
 _FEW_CHANNELS = 4
+
+
+class PictureConv2d(nn.Conv2d):
+    """A network's first convolution, in float32 whatever precision the others are in.
+
+    Neighbouring pixels, and a picture before and after a step, differ by less than bf16 resolves:
+    rounding the picture costs more than rounding all the rest. On photos, through BVLC GoogLeNet,
+    the bf16 gradient's cosine to the float32 one is .977 with the picture rounded and .990 without.
+
+    Args:
+        layer: in float32; its weights are shared.
+        result: precision of what it returns.
+    """
+
+    def __init__(self, layer: nn.Conv2d, result: torch.dtype) -> None:
+        super().__init__(
+            layer.in_channels,
+            layer.out_channels,
+            pair(layer.kernel_size),
+            pair(layer.stride),
+            layer.padding if isinstance(layer.padding, str) else pair(layer.padding),
+            pair(layer.dilation),
+            layer.groups,
+            device="meta",  # no random initial values
+        )
+        self.weight, self.bias = layer.weight, layer.bias
+        self.result = result
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve a float32 picture."""
+        return super().forward(input).to(self.result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +149,8 @@ def _taps(size: int, padding: int, stride: int) -> tuple[Tensor, int, int]:
     more = -(-(size + stride - 1 - 2 * padding) // stride) - 1
     needed = max(-first, last + more, 0)
     return tap, needed + first, needed
+
+
+def pair(size: int | tuple[int, ...]) -> Pair:
+    """Write a layer's size, given once or per axis, per axis."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

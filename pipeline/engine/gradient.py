@@ -30,15 +30,17 @@ pass (`objectives.py`); for the mean of squares that is the activation itself.
 **When it is used.** On a CPU with oneDNN, for networks made of these operations (all but
 mobilenet_v3_large). It calls operators that PyTorch does not promise to keep, so it is tried
 against autograd when it is made, and autograd does the work if anything is missing or disagrees;
-`ImageGradient.path` says which of the two it is.
+`ImageGradient.path` says which of the two it is. Over a whole dream in bf16 it is 1.1 to 1.5 times
+as fast as autograd; for a VGG, which is little but large convolutions, only 1.04.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
+from pipeline.engine.convolutions import PictureConv2d
 from pipeline.engine.graph import FlatNetwork
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.networks import Network, truncate
@@ -67,7 +69,8 @@ class ImageGradient:
     Args:
         network: frozen, folded (see `networks.build`), on the device it is to run on.
         terms: what is climbed.
-        dtype: the precision of the network; the picture and its gradient stay float32.
+        dtype: the precision of the network; the picture, the convolution that reads it and the
+            gradient stay float32.
 
     Attributes:
         path: how the gradient is computed, for the record: "analytic" or "autograd".
@@ -81,12 +84,11 @@ class ImageGradient:
         self, network: Network, terms: Sequence[Term], *, dtype: torch.dtype = torch.float32
     ) -> None:
         module = truncate(network, [term.node for term in terms])
-        module = module.to(dtype).to(memory_format=torch.channels_last)
+        module = _in_precision(module, dtype).to(memory_format=torch.channels_last)
         analytic = _analytic(module, dtype)
         self.path = "autograd" if analytic is None else "analytic"
         self._network: Differentiable = analytic or Autograd(module)
         self._terms = tuple(terms)
-        self._dtype = dtype
         self._mean = torch.tensor(network.mean).view(1, 3, 1, 1)
 
     @torch.no_grad()
@@ -101,7 +103,7 @@ class ImageGradient:
             The gradient, float32 [N, 3, H, W], and the objective's value, float32 [N].
         """
         picture = image - self._mean.to(image.device)
-        picture = picture.to(self._dtype, memory_format=torch.channels_last)
+        picture = picture.contiguous(memory_format=torch.channels_last)
         activations, tape = self._network.forward(picture)
         climbs = [climb(term, a) for term, a in zip(self._terms, activations, strict=True)]
         directions, factor, value = seeds(climbs, weights)
@@ -133,6 +135,18 @@ class Autograd:
         return gradient
 
 
+def _in_precision(module: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
+    """Convert a cut network to `dtype`, all but the convolution that reads the picture."""
+    picture = next(node for node in module.graph.nodes if node.op == "placeholder")
+    (reader,) = picture.users
+    first = module.get_submodule(reader.target)
+    assert isinstance(first, nn.Conv2d)  # for mypy: pictures are convolved first, in every network
+    if dtype != torch.float32:
+        module.set_submodule(reader.target, nn.Identity())
+        module.to(dtype).set_submodule(reader.target, PictureConv2d(first, dtype))
+    return module
+
+
 def _analytic(module: fx.GraphModule, dtype: torch.dtype) -> FlatNetwork | None:
     """Make the hand-written way, if there is one here that works and agrees with autograd."""
     on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
@@ -141,18 +155,18 @@ def _analytic(module: fx.GraphModule, dtype: torch.dtype) -> FlatNetwork | None:
     keep_freed_memory()
     try:
         network = FlatNetwork(module)
-        agreement = _agreement(network, Autograd(module), dtype)
+        agreement = _agreement(network, Autograd(module))
     except (UnsupportedError, AttributeError, RuntimeError):  # not in the list; no such operator
         return None
     return network if agreement > _AGREEMENT[dtype] else None
 
 
 @torch.no_grad()
-def _agreement(one: Differentiable, other: Differentiable, dtype: torch.dtype) -> float:
+def _agreement(one: Differentiable, other: Differentiable) -> float:
     """Return the cosine between two ways' gradients of the mean squares of all activations."""
     rng = torch.Generator().manual_seed(0)
     noise = torch.rand((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), generator=rng) - 0.5
-    picture = noise.to(dtype, memory_format=torch.channels_last)
+    picture = noise.contiguous(memory_format=torch.channels_last)
     gradients = []
     for way in (one, other):
         activations, tape = way.forward(picture)

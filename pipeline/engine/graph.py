@@ -65,7 +65,7 @@ class FlatNetwork:
         """Compute the activations asked for.
 
         Args:
-            picture: [N, 3, H, W] minus the mean, channels_last, in the network's precision.
+            picture: float32 [N, 3, H, W] minus the mean, channels_last.
 
         Returns:
             The activations in the order asked, and what `backward` needs.

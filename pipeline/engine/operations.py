@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.engine.blocks import LRN
-from pipeline.engine.convolutions import Kernel, Pair, adjoint
+from pipeline.engine.convolutions import Kernel, PictureConv2d, adjoint, pair
 
 Results = tuple[Sequence[Tensor], Any]
 Gradients = Sequence[Any]  # of Tensor or None
@@ -50,13 +50,14 @@ def convolution(
     """
     if layer.groups != 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str):
         raise UnsupportedError(str(layer))
-    padding, stride = _pair(layer.padding), _pair(layer.stride)
+    padding, stride = pair(layer.padding), pair(layer.stride)
     kernel = Kernel(layer.weight, layer.bias, padding, stride)
-    pull = adjoint(layer.weight, padding, stride)
+    result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
+    pull = adjoint(layer.weight.to(result), padding, stride)
     pooling = max_pool(pool) if pool else None
 
     def forward(x: Tensor) -> Results:
-        y, pooled = kernel(x, relu=relu), None
+        y, pooled = kernel(x, relu=relu).to(result), None
         if pooling:
             (y,), pooled = pooling.forward(y)
         return (y,), (y if relu else None, pooled, x.shape)
@@ -89,7 +90,7 @@ def relu(layer: nn.ReLU) -> Operation:
 def max_pool(layer: nn.MaxPool2d) -> Operation:
     """Take the largest of every window; its gradient goes where it stood, the first of equals."""
     sizes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    window = (*map(_pair, sizes), layer.ceil_mode)
+    window = (*map(pair, sizes), layer.ceil_mode)
 
     def forward(x: Tensor) -> Results:
         y, places = torch.ops.aten.max_pool2d_with_indices(x, *window)
@@ -105,8 +106,8 @@ def max_pool(layer: nn.MaxPool2d) -> Operation:
 
 def avg_pool(layer: nn.AvgPool2d) -> Operation:
     """Take the mean of the window around every pixel, borders counted in: its own adjoint."""
-    size, padding = _pair(layer.kernel_size), _pair(layer.padding)
-    centred = _pair(layer.stride) == (1, 1) and size == (2 * padding[0] + 1, 2 * padding[1] + 1)
+    size, padding = pair(layer.kernel_size), pair(layer.padding)
+    centred = pair(layer.stride) == (1, 1) and size == (2 * padding[0] + 1, 2 * padding[1] + 1)
     if not centred or not layer.count_include_pad or layer.divisor_override:
         raise UnsupportedError(str(layer))
 
@@ -208,7 +209,3 @@ def _masked(g: Tensor, y: Tensor) -> Tensor:
 
 def _sum(arrived: Tensor | None, share: Tensor) -> Tensor:
     return share if arrived is None else arrived + share
-
-
-def _pair(size: int | tuple[int, ...]) -> Pair:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
