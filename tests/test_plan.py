@@ -1,5 +1,6 @@
 import itertools
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,11 @@ from pipeline.plan import (
     Lane,
     batches,
     camera_lane,
+    flow_lane,
     independent_lanes,
     keyframe_distance,
     keyframes,
+    most_held,
     remaining,
 )
 
@@ -21,11 +24,31 @@ SIZES = st.tuples(st.integers(16, 64), st.integers(16, 64))
 
 
 @st.composite
+def shots(draw: st.DrawFn, input: int = 0) -> list[dict[str, Any]]:
+    """Arguments of `flow_lane` for the shots of one video."""
+    frames = draw(st.integers(1, 60))
+    cuts = draw(st.sets(st.integers(1, max(1, frames - 1)), max_size=4)) if frames > 1 else set()
+    settings = {
+        "size": draw(SIZES),
+        "every": draw(st.integers(1, 9)),
+        "first_iterations": draw(st.integers(1, 20)),
+        "iterations": draw(st.integers(1, 6)),
+        "refine": draw(st.lists(st.integers(0, 3), max_size=3)),
+        "input": input,
+    }
+    edges = [0, *sorted(cuts), frames]
+    return [{"shot": range(a, b), **settings} for a, b in itertools.pairwise(edges)]
+
+
+@st.composite
 def lanes(draw: st.DrawFn) -> list[Lane]:
-    """Lanes of several inputs: chains behind cameras, and pictures without parents."""
+    """Lanes of several inputs: behind cameras, of shots, and pictures without parents."""
     result: list[Lane] = []
     for index in range(draw(st.integers(1, 5))):
-        if draw(st.booleans()):
+        kind = draw(st.sampled_from(["camera", "flow", "independent"]))
+        if kind == "flow":
+            result += [flow_lane(**shot) for shot in draw(shots(index))]
+        elif kind == "camera":
             result.append(
                 camera_lane(
                     draw(st.integers(1, 30)),
@@ -89,6 +112,105 @@ def test_a_camera_lane_fills_between_keyframes():
         [(5, [3], 4)],
         [(4, [3, 5], 0)],
     ]
+
+
+@given(shots())
+def test_shots_keep_to_themselves_and_dream_both_ends(video):
+    for shot in video:
+        nodes = {n.id.frame: n for stage in flow_lane(**shot) for n in stage}
+        frames = shot["shot"]
+        assert sorted(nodes) == list(frames)
+        assert all(p.frame in frames for n in nodes.values() for p in n.parents)
+        assert nodes[frames[0]].parents == ()
+        assert nodes[frames[0]].iterations == shot["first_iterations"]
+        if len(frames) > 1:
+            (parent,) = nodes[frames[-1]].parents
+            assert 1 <= frames[-1] - parent.frame <= shot["every"]
+            assert nodes[frames[-1]].iterations == shot["iterations"]
+
+
+@given(shots())
+def test_a_frame_between_inherits_from_the_nearest_dreams_on_both_sides(video):
+    for shot in video:
+        dreamed: set[int] = set()
+        for stage in flow_lane(**shot):
+            assert len({n.iterations for n in stage}) == 1
+            for node in stage:
+                parents = [p.frame for p in node.parents]
+                earlier = sorted(f for f in dreamed if f < node.id.frame)
+                later = sorted(f for f in dreamed if f > node.id.frame)
+                assert parents == earlier[-1:] + later[:1]
+                assert node.iterations or len(parents) == 2
+            dreamed |= {n.id.frame for n in stage if n.iterations}
+
+
+@given(st.lists(shots(), min_size=1, max_size=4), st.integers(1, 6))
+def test_memory_is_bounded_by_the_lanes(videos, width):
+    plan = [
+        flow_lane(**{**shot, "input": index})
+        for index, video in enumerate(videos)
+        for shot in video
+    ]
+    longest = max(shot["every"] for video in videos for shot in video)
+    assert most_held(batches(plan, width)) <= width * (longest + 1)
+
+
+def shown(lane: Lane) -> list[list[tuple[int, list[int], int]]]:
+    return [[(n.id.frame, [p.frame for p in n.parents], n.iterations) for n in s] for s in lane]
+
+
+def test_a_flow_lane_refines_by_bisection():
+    lane = flow_lane(
+        range(10, 20), size=(32, 16), every=8, first_iterations=12, iterations=4, refine=(3, 2)
+    )
+    assert shown(lane) == [
+        [(10, [], 12)],
+        [(18, [10], 4)],
+        [(14, [10, 18], 3)],
+        [(12, [10, 14], 2), (16, [14, 18], 2)],
+        [
+            (11, [10, 12], 0),
+            (13, [12, 14], 0),
+            (15, [14, 16], 0),
+            (17, [16, 18], 0),
+        ],
+        [(19, [18], 4)],
+    ]
+
+
+def test_a_level_that_is_not_refined_is_filled_from_dreams():
+    lane = flow_lane(
+        range(5), size=(32, 16), every=4, first_iterations=12, iterations=4, refine=(0, 2)
+    )
+    assert shown(lane) == [
+        [(0, [], 12)],
+        [(4, [0], 4)],
+        [(1, [0, 4], 2), (3, [0, 4], 2)],
+        [(2, [1, 3], 0)],
+    ]
+
+
+def test_every_frame_a_keyframe_is_a_chain():
+    lane = flow_lane(range(3), size=(32, 16), every=1, first_iterations=12, iterations=4)
+    assert shown(lane) == [[(0, [], 12)], [(1, [0], 4)], [(2, [1], 4)]]
+
+
+def test_a_shot_needs_frames():
+    with pytest.raises(ValueError, match="needs frames"):
+        flow_lane(range(4, 4), size=(32, 16), every=4, first_iterations=1, iterations=1)
+
+
+def test_refined_frames_do_not_part_the_lanes():
+    """A short interval has nothing to refine; its lane waits for the other at the next keyframe."""
+    plan = [
+        flow_lane(
+            shot, size=(32, 16), every=4, first_iterations=9, iterations=4, refine=(2,), input=i
+        )
+        for i, shot in enumerate((range(13), range(6)))
+    ]
+    dreamed = [[n.id for n in b.nodes] for b in batches(plan, 2) if b.iterations == 4]
+    assert dreamed[0] == [(0, 4), (1, 4)]
+    assert dreamed[1] == [(0, 8), (1, 5)]
 
 
 def test_one_frame_is_one_keyframe():

@@ -175,12 +175,15 @@ class CameraFeedback:
         carry: share of a picture's distance from grey that is kept per second. A dream adds
             contrast at every keyframe; at 1 nothing ever takes it away but the limits of the range.
         device: where the seeds are made.
+
+    Attributes:
+        path: of the camera.
     """
 
     def __init__(
         self, path: CameraPath, *, carry: float = 1.0, device: torch.device | str = "cpu"
     ) -> None:
-        self._path = path
+        self.path = path
         self._carry = carry
         self._device = device
 
@@ -195,8 +198,7 @@ class CameraFeedback:
         if not parents:
             return to_tensor(source(node.id.frame), self._device)
         matrices = [
-            self._path.matrix(self._path.hop(parent.frame, node.id.frame))
-            for parent in node.parents
+            self.path.matrix(self.path.hop(parent.frame, node.id.frame)) for parent in node.parents
         ]
         moved = [
             self._faded(warp(to_tensor(picture, self._device), matrix), node, parent)
@@ -204,7 +206,7 @@ class CameraFeedback:
         ]
         if len(moved) == 1:
             return moved[0]
-        shares = [coverage(matrix, self._path.size, self._device) for matrix in matrices]
+        shares = [coverage(matrix, self.path.size, self._device) for matrix in matrices]
         early, late = (p.frame for p in node.parents)
         near = (node.id.frame - early) / (late - early)
         # The tiny rest decides where neither reaches: the reflected border of the earlier one.
@@ -217,7 +219,7 @@ class CameraFeedback:
         frames = max(0, node.id.frame - parent.frame)
         if self._carry == 1 or frames == 0:
             return picture
-        kept: float = self._carry ** float(frames / self._path.fps)
+        kept: float = self._carry ** float(frames / self.path.fps)
         return picture * kept + 0.5 * (1 - kept)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import WeightsError
-from pipeline.feedback.optical_flow import Flow, flow_size
+from pipeline.feedback.optical_flow import Flow, size_within
 from pipeline.feedback.seed import to_tensor
 from pipeline.media.ffmpeg import Frame
 from pipeline.weights import checkpoints, load_state
@@ -50,7 +50,7 @@ class Raft:
     @torch.inference_mode()
     def __call__(self, earlier: Frame, later: Frame) -> tuple[Flow, Flow]:
         """Find the flows, see `optical_flow.FlowMethod`."""
-        size = flow_size((earlier.shape[1], earlier.shape[0]), self._max_pixels)
+        size = size_within((earlier.shape[1], earlier.shape[0]), self._max_pixels)
         a, b = (prepared(frame, size, self._device) for frame in (earlier, later))
         flows = self._network(torch.stack([b, a]), torch.stack([a, b]))[-1]
         backward, forward = flows[:, :, : size[1], : size[0]].permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,142 @@
+"""Finds the ways along which frames inherit, ahead of time and in the background."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import reduce
+from typing import NamedTuple, TypeVar
+
+from pipeline.feedback.motion import find_motion
+from pipeline.feedback.optical_flow import FlowMethod, Hop, Motion, compose, within
+from pipeline.media.ffmpeg import Frame
+from pipeline.plan import FrameId, Node
+
+Read = Callable[[int], Frame]
+T = TypeVar("T")
+
+# OpenCV itself uses several threads for a flow; more than a few pairs at once gain nothing.
+_MOST_WORKERS = 4
+
+
+class Ways(NamedTuple):
+    """What a frame inherits along.
+
+    Attributes:
+        source: the undreamed frame, uint8 RGB (H, W, 3).
+        parents: the undreamed parents, likewise.
+        hops: where the frame's pixels are in each parent; of the flow's size.
+    """
+
+    source: Frame
+    parents: list[Frame]
+    hops: list[Hop]
+
+
+class WayFinder:
+    """Reads coming frames and finds the motion between them while others are dreamed.
+
+    At most `window` frames, as many motions and as many finished ways are kept. Frames are read by
+    one thread and in the order of the plan, so that a video is decoded from front to back; motions
+    are found by a few more. All bookkeeping is the caller's thread's.
+
+    Args:
+        method: finds the flow between two neighbouring frames; called from several threads.
+        coming: the nodes that will be asked for, in order; without them nothing is found ahead.
+        window: how many frames to keep: lanes * (keyframe_every + 1) reads every frame once.
+        workers: threads that find motions; None for a fourth of the cores, up to 4.
+    """
+
+    def __init__(
+        self,
+        method: FlowMethod,
+        *,
+        coming: Iterable[Node] = (),
+        window: int = 5,
+        workers: int | None = None,
+    ) -> None:
+        self._method = method
+        self._coming = iter(coming)
+        self._next = next(self._coming, None)
+        self._window = window
+        workers = workers or min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // 4))
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        # First in, first out: what a job waits for was submitted before it, so none waits forever.
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="flow")
+        self._reads: dict[int, Read] = {}
+        self._frames: OrderedDict[FrameId, Future[Frame]] = OrderedDict()
+        self._motions: OrderedDict[FrameId, Future[Motion]] = OrderedDict()
+        self._ways: dict[FrameId, Future[Ways]] = {}
+
+    def take(self, node: Node, read: Read) -> Ways:
+        """Get the ways of a node, and work on for the nodes after it.
+
+        Args:
+            node: each is taken once; in the order of `coming`, or else it has to wait.
+            read: reads a frame of the node's input; it is called from another thread.
+
+        Raises:
+            Exception: what `read` or the flow method raised.
+        """
+        self._reads[node.id.input] = read
+        found = self._ways.pop(node.id, None) or self._find(node)
+        # A further input waits for its first node to be taken: its frames can be read from then on.
+        while self._next and self._next.id.input in self._reads and len(self._ways) < self._window:
+            if self._next.id != node.id:
+                self._ways[self._next.id] = self._find(self._next)
+            self._next = next(self._coming, None)
+        return found.result()
+
+    def close(self) -> None:
+        """Drop what is waiting and wait for what is being done."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._reader.shutdown(cancel_futures=True)
+        self._workers.shutdown()
+
+    def _find(self, node: Node) -> Future[Ways]:
+        ids = [node.id, *node.parents]
+        # Whichever way they are followed, frames are read and motions found from front to back.
+        span = range(min(id.frame for id in ids), max(id.frame for id in ids) + 1)
+        frames = {frame: self._frame(FrameId(node.id.input, frame)) for frame in span}
+        motions = {frame: self._motion(FrameId(node.id.input, frame)) for frame in span[1:]}
+
+        def followed(start: int, end: int) -> Hop:
+            if end < start:
+                hops = [motions[later].result().backward for later in range(start, end, -1)]
+            else:
+                hops = [motions[later].result().forward for later in range(start + 1, end + 1)]
+            return within(reduce(compose, hops))
+
+        def ways() -> Ways:
+            source, *parents = [frames[id.frame].result() for id in ids]
+            hops = [followed(node.id.frame, parent.frame) for parent in node.parents]
+            return Ways(source, parents, hops)
+
+        return self._workers.submit(ways)
+
+    def _motion(self, later: FrameId) -> Future[Motion]:
+        """Between a frame and the one before it."""
+
+        def submit() -> Future[Motion]:
+            a, b = self._frame(FrameId(later.input, later.frame - 1)), self._frame(later)
+            return self._workers.submit(lambda: find_motion(a.result(), b.result(), self._method))
+
+        return self._kept(self._motions, later, submit)
+
+    def _frame(self, id: FrameId) -> Future[Frame]:
+        read = self._reads[id.input]
+        return self._kept(self._frames, id, lambda: self._reader.submit(read, id.frame))
+
+    def _kept(
+        self,
+        known: OrderedDict[FrameId, Future[T]],
+        key: FrameId,
+        submit: Callable[[], Future[T]],
+    ) -> Future[T]:
+        """Get what is known, or begin it; forget what was used longest ago."""
+        future = known.get(key) or submit()
+        known[key] = future
+        known.move_to_end(key)
+        while len(known) > self._window:
+            known.popitem(last=False)
+        return future
