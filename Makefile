@@ -45,6 +45,9 @@ gif: setup
 test: setup
 	$(VENV)/bin/python -m pytest
 
+bench: setup # WHAT=engine, coherence or camera
+	$(VENV)/bin/python scripts/bench.py $(or $(WHAT),engine)
+
 check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
