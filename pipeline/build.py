@@ -324,7 +324,8 @@ def make_feedback(
             carry=f.carry,
             device=device,
             coming=[node for batch in coming for node in batch.nodes],
-            window=resolved.batch * (f.keyframe_every + 1),
+            window=min(resolved.batch, sum(len(each.shots) for each in inputs))
+            * (f.keyframe_every + 1),
         )
     if f.kind == "none":
         return NoFeedback(device)

@@ -164,8 +164,8 @@ def independent_lanes(sizes: Sequence[Size], *, iterations: int, input: int = 0)
 def batches(lanes: Iterable[Lane], width: int) -> Iterator[Batch]:
     """Order the frames of all lanes into batches.
 
-    `width` lanes run side by side, longest first; a finished one makes room for the next. Frames
-    between keyframes come first, so that the lanes meet again at their next keyframes.
+    `width` lanes run side by side, longest first; a finished one makes room for the next. What is
+    no keyframe comes first, so that the lanes meet again at their next keyframes.
 
     Args:
         lanes: in any order.
@@ -182,14 +182,17 @@ def batches(lanes: Iterable[Lane], width: int) -> Iterator[Batch]:
         for lane in active:
             while lane and lane[0][0].iterations == 0:
                 yield from _split(lane.popleft(), width)
-        refined = [lane for lane in active if lane and len(lane[0][0].parents) > 1]
-        ready = [node for lane in refined or active if lane for node in lane.popleft()]
+        active = [lane for lane in active if lane]
+        if waiting and len(active) < width:
+            continue
+        # A keyframe has one parent; first and refined frames have none or two.
+        early = [lane for lane in active if len(lane[0][0].parents) != 1]
+        ready = [node for lane in early or active for node in lane.popleft()]
         groups: dict[tuple[Size, int], list[Node]] = {}
         for node in ready:
             groups.setdefault((node.size, node.iterations), []).append(node)
         for nodes in groups.values():
             yield from _split(nodes, width)
-        active = [lane for lane in active if lane]
 
 
 def remaining(plan: Iterable[Batch], done: Container[FrameId]) -> Iterator[Batch]:

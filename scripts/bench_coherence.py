@@ -138,7 +138,7 @@ class Bench:
                 "ours, keyframe every 2", functools.partial(self.ours, every=2, iterations=3), 2
             ),
             Method(
-                "ours, keyframe every 4", functools.partial(self.ours, every=4, iterations=4), 4
+                "ours, keyframe every 4", functools.partial(self.ours, every=4, iterations=3), 4
             ),
             Method(
                 "ours, keyframe every 8", functools.partial(self.ours, every=8, iterations=6), 8

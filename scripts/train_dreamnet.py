@@ -204,7 +204,8 @@ class Run:
         """Move the averaged weights back towards those the run began with (WiSE-FT).
 
         Between fine-tuned weights and their start lie networks as good as either (Wortsman et al.
-        2022), and here livelier ones: the trained end sees an eye in everything.
+        2022), and here livelier ones: the trained end sees an eye in everything. The start is taken
+        as it is stored, not rescaled as training rescales it (`balance`).
 
         Args:
             start: the weights of --init.

@@ -3,7 +3,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.plan import (
@@ -19,6 +19,10 @@ from pipeline.plan import (
     most_held,
     remaining,
 )
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 SIZES = st.tuples(st.integers(16, 64), st.integers(16, 64))
 
@@ -201,16 +205,20 @@ def test_a_shot_needs_frames():
 
 
 def test_refined_frames_do_not_part_the_lanes():
-    """A short interval has nothing to refine; its lane waits for the other at the next keyframe."""
+    """A lane that begins while another refines meets it at the next keyframes all the same."""
     plan = [
         flow_lane(
-            shot, size=(32, 16), every=4, first_iterations=9, iterations=4, refine=(2,), input=i
+            range(frames), size=(32, 16), every=4, first_iterations=9, iterations=4, refine=(2,),
+            input=i,
         )
-        for i, shot in enumerate((range(13), range(6)))
+        for i, frames in enumerate((40, 16, 15))
+    ]  # fmt: skip
+    keyframes_of_the_third = [
+        len(batch.nodes)
+        for batch in batches(plan, 2)
+        if batch.iterations == 4 and any(n.id.input == 2 for n in batch.nodes)
     ]
-    dreamed = [[n.id for n in b.nodes] for b in batches(plan, 2) if b.iterations == 4]
-    assert dreamed[0] == [(0, 4), (1, 4)]
-    assert dreamed[1] == [(0, 8), (1, 5)]
+    assert keyframes_of_the_third == [2, 2, 2, 2]
 
 
 def test_one_frame_is_one_keyframe():

@@ -127,7 +127,7 @@ class FlowFeedback(Block):
     keyframe_every: int = Field(
         4, ge=1, description="dream every n-th frame and fill the others from both sides"
     )
-    iterations: int = Field(4, ge=1, description="steps on every keyframe after a shot's first")
+    iterations: int = Field(3, ge=1, description="steps on every keyframe after a shot's first")
     carry: float = Field(
         0.97, ge=0, le=1, description="share of the detail kept from each frame to the next"
     )

@@ -23,8 +23,10 @@ from pipeline.feedback.optical_flow import (
 )
 from pipeline.media.ffmpeg import Frame
 
-# Sizes in pixels of the flow. A region is unsure where less than this share of a window agrees.
+# Sizes in pixels of the flow. A pixel is unsure where less than this share of a window agrees, or
+# of a wide window around it and there is nothing to see: flows agree in patches by chance.
 _UNSURE, _WINDOW = 0.8, 15
+_UNSURE_FAR, _WIDE, _PLAIN = 0.7, 61, 0.2
 # Less than this share of the picture is not worth the time.
 _FEW = 0.005
 # Another motion is taken if its residual, over a window, is at most 1.5 times the flow's own plus
@@ -75,9 +77,12 @@ def settle(flow: Flow, consistent: Mask, here: Field, there: Field) -> Flow:
     size, small = (flow.shape[1], flow.shape[0]), (here.shape[1], here.shape[0])
     scale = np.array([small[0] / size[0], small[1] / size[1]], np.float32)
     agreed = resize(consistent, small)
-    unsure = _unsure(agreed, _WINDOW // 2)
+    textured = _textured(here)
+    unsure = _unsure(agreed, _WINDOW // 2) | (
+        (_mean(agreed, _WIDE // 2) < _UNSURE_FAR) & (textured < _PLAIN)
+    )
     own = resize(flow, small)
-    around = spread(own, _textured(here) * agreed * ~unsure)
+    around = spread(own, textured * agreed * ~unsure)
 
     # Without their means, as the light may change.
     evidence = _EVIDENCE // 2

@@ -1,5 +1,6 @@
 """RAFT, optical flow by a network (Teed and Deng 2020): better in hard scenes, slow on a CPU."""
 
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -46,13 +47,15 @@ class Raft:
         self._network = load_raft(kind, weights).to(device)
         self._max_pixels = max_pixels
         self._device = device
+        self._lock = threading.Lock()  # the network keeps its correlation pyramid on itself
 
     @torch.inference_mode()
     def __call__(self, earlier: Frame, later: Frame) -> tuple[Flow, Flow]:
         """Find the flows, see `optical_flow.FlowMethod`."""
         size = size_within((earlier.shape[1], earlier.shape[0]), self._max_pixels)
         a, b = (prepared(frame, size, self._device) for frame in (earlier, later))
-        flows = self._network(torch.stack([b, a]), torch.stack([a, b]))[-1]
+        with self._lock:
+            flows = self._network(torch.stack([b, a]), torch.stack([a, b]))[-1]
         backward, forward = flows[:, :, : size[1], : size[0]].permute(0, 2, 3, 1).cpu().numpy()
         return backward.copy(), forward.copy()
 

@@ -200,5 +200,6 @@ def test_a_static_picture_settles(dreamnet, every, iterations, carry):
     assert abs(last[50:].mean() / last[:50].mean() - 1) < 0.03
     brightness = clip.mean((1, 2, 3))
     assert np.abs(brightness[20:] / brightness[20] - 1).max() < 0.02
+    # A dream has colours of its own; they arrive, and then stay.
     colours = clip.mean((1, 2))
-    assert np.abs(colours[20:] - colours[20]).max() < 8
+    assert np.abs(colours[100:] - colours[100]).max() < 6

@@ -44,7 +44,7 @@ def test_a_road_that_shows_nothing_stands_still():
     road[rows.start - 20 : rows.stop + 20, columns.start - 40 : columns.stop + 40] = False
     rejected = cv2.resize(consistent, SIZE)[road].mean()
     assert rejected < 0.75
-    assert backward.visible[road].mean() > 0.9
+    assert backward.visible[road].mean() > 0.85
     assert np.abs(backward.flow[road]).mean() < 0.5
     car = slice(rows.start + 6, rows.stop - 6), slice(columns.start + 6, columns.stop - 6)
     assert np.abs(backward.flow[car] - (-8, 0)).mean() < 0.5

@@ -129,6 +129,15 @@ def test_hops_compose_to_the_whole_motion():
     assert last.shape == clip[0].shape
 
 
+def test_the_second_hop_is_read_where_the_first_one_leads():
+    growing = np.zeros((128, 192, 2), np.float32)
+    growing[..., 1] = 0.1 * np.arange(192)
+    ones = np.ones((128, 192), np.float32)
+    way = compose(Hop(constant(20, 5), ones), Hop(growing, ones))
+    assert np.allclose(way.flow[:, :170, 0], 20)
+    assert np.allclose(way.flow[:, :170, 1], 5 + 0.1 * (np.arange(170) + 20), atol=1e-3)
+
+
 def test_what_is_hidden_on_the_way_is_hidden():
     first = Hop(constant(5, 0), np.ones((128, 192), np.float32))
     hole = np.ones((128, 192), np.float32)
