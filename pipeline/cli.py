@@ -152,6 +152,8 @@ def _render(options: argparse.Namespace) -> None:
     if not done.dreamed and not done.encoded:
         print(f"{OUTPUTS / config.name} is already finished (--overwrite starts again)")
     _show_paths(done.outputs)
+    for note in done.notes:
+        print(note, file=sys.stderr)
 
 
 def _encode(options: argparse.Namespace) -> None:

@@ -54,6 +54,7 @@ class Rendered:
         frames: how many there are.
         dreamed: how many of them this run made.
         encoded: how many outputs this run made.
+        notes: what a user should know of the inputs, such as where a damaged one ended.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Rendered:
     frames: int
     dreamed: int
     encoded: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class _Job:
 
     def rendered(self, dreamed: int, encoded: int) -> Rendered:
         paths = self.manifest.output_paths(self.config, self.inputs)
-        return Rendered(self.manifest.folder, paths, len(self.ids), dreamed, encoded)
+        notes = tuple(note for each in self.inputs for note in each.notes)
+        return Rendered(self.manifest.folder, paths, len(self.ids), dreamed, encoded, notes)
 
 
 def render(
@@ -187,8 +190,6 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     config, inputs, listener = job.config, job.inputs, job.listener
     total = len(job.ids)
     build.check_disk(job.manifest.folder, [inputs[i].source.sizes[f] for i, f in missing])
-    for note in (note for each in inputs for note in each.notes):
-        listener.notice(note)
     if len(missing) < total:
         listener.notice(f"continuing: {total - len(missing)} of {total} frames are there")
     resolved = build.resolve_runtime(config, inputs[0].source.sizes[0], job.manifest.resolved)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import lavfi, run
+from clips import lavfi, make, run
 
 from pipeline.build import make_plan
 from pipeline.config import config_from
@@ -125,11 +125,19 @@ def test_killed_then_continued_without_the_original(tmp_path, clip, reference, b
             assert process.stdout.readline()
         process.kill()
     original.unlink()
-    heard = []
-    done = render(config(original), root=tmp_path, listener=Listener(notice=heard.append))
+    done = render(config(original), root=tmp_path)
     assert frames_of(done.folder) == reference
-    assert any("is gone" in line for line in heard)
+    assert any("is gone" in line for line in done.notes)
     assert not probe(done.outputs[0]).sounds
+
+
+def test_a_cut_off_video_is_used_as_far_as_it_goes_and_says_so(tmp_path):
+    path = make("truncated.mp4", tmp_path)
+    done = render(config(path, "outputs=[mp4]"), root=tmp_path)
+    assert 0 < done.frames < 60
+    told = json.loads((done.folder / "manifest.json").read_text())["notes"]
+    assert any("truncated.mp4" in note and "frame" in note for note in done.notes)
+    assert list(done.notes) == told
 
 
 def test_another_file_under_the_same_name_is_refused(tmp_path, clip):
