@@ -5,7 +5,7 @@
     python scripts/bench.py engine         how fast: ours against an engine as the field writes it
 
 Each prints its rows as they come, then a Markdown table, and writes outputs/bench-NAME.json.
-`--quick` measures less. Real weights, clips and photos are looked for in DREAM_ASSETS.
+`--quick` measures less. DREAM_ASSETS is a folder of real weights, clips and photos.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("what", choices=["coherence", "camera", "engine"])
     parser.add_argument("--quick", action="store_true", help="under three minutes")
     options = parser.parse_args()
-    assets = Path(os.environ.get("DREAM_ASSETS", ROOT / "../shared/assets"))
+    assets = Path(os.environ.get("DREAM_ASSETS", ""))
+    if options.what != "camera" and not (assets / "weights").is_dir():
+        parser.error("set DREAM_ASSETS to a folder with weights/, clips/ and photos/")
     print(
         f"{platform.platform()}, python {platform.python_version()}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
