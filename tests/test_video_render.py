@@ -18,6 +18,7 @@ from pipeline.errors import InputError, PipelineError, ResumeError
 from pipeline.frames import read_journal
 from pipeline.inputs import find_videos, open_inputs
 from pipeline.media.probe import probe
+from pipeline.metrics import coherence, farneback
 from pipeline.renderer import Listener, encode, render
 
 SMALL = {
@@ -196,15 +197,22 @@ def test_what_is_no_video_is_one_line_and_leaves_nothing(tmp_path):
 
 
 def test_batches_change_a_dream_only_by_rounding(tmp_path, clip):
-    """The whole clip, one lane at a time and two: other rounding, an equally strong dream."""
-    strengths = []
+    """The whole clip, one lane at a time and two: other rounding, an equally good dream."""
+    strengths, flickers = [], []
     for batch in (1, 2):
         settings = config(
             clip, f"runtime.batch={batch}", "runtime.precision=fp32", f"name=b{batch}"
         )
         folder = render(settings, root=tmp_path).folder
-        strengths.append([r.strength for r in read_journal(folder) if r.strength])
-    assert np.mean(strengths[0]) == pytest.approx(np.mean(strengths[1]), rel=0.02)
+        strengths.append(np.mean([r.strength for r in read_journal(folder) if r.strength]))
+        (opened,) = open_inputs(settings, folder, fresh=False)
+        dreams = [
+            cv2.imread(str(folder / f"frames/{f:06d}.png"), cv2.IMREAD_COLOR_RGB) for f in range(21)
+        ]
+        sources = [opened.source.read(f) for f in range(21)]
+        flickers.append(coherence(dreams, sources, farneback, cuts=[12]).flicker)
+    assert strengths[0] == pytest.approx(strengths[1], rel=0.02)
+    assert flickers[0] == pytest.approx(flickers[1], rel=0.05)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
