@@ -5,10 +5,11 @@ from importlib.metadata import version
 
 import imageio_ffmpeg
 
-from pipeline.build import describe, make_dreamer, resolve_runtime
+from pipeline.build import make_dreamer
 from pipeline.config import Config, config_from
 from pipeline.errors import PipelineError
 from pipeline.media.encode import check_encoder
+from pipeline.runtime import describe, resolve_runtime
 
 _PACKAGES = ("torch", "torchvision", "opencv-python", "imageio-ffmpeg", "pydantic")
 

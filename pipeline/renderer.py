@@ -16,6 +16,7 @@ from pipeline.manifest import Manifest, remove_render
 from pipeline.media.facts import COPY
 from pipeline.outputs import portable_text, write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining
+from pipeline.runtime import describe, resolve_runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -192,10 +193,10 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     build.check_disk(job.manifest.folder, [inputs[i].source.sizes[f] for i, f in missing])
     if len(missing) < total:
         listener.notice(f"continuing: {total - len(missing)} of {total} frames are there")
-    resolved = build.resolve_runtime(config, inputs[0].source.sizes[0], job.manifest.resolved)
+    resolved = resolve_runtime(config, inputs[0].source.sizes[0], job.manifest.resolved)
     dreamer, engine = build.make_dreamer(config, resolved)
     job.manifest.record_engine(asdict(resolved), engine)
-    listener.notice(build.describe(resolved, engine))
+    listener.notice(describe(resolved, engine))
     plan = build.make_plan(config, inputs, resolved.batch)
     coming = list(remaining(plan, job.ids - missing))
     for store in job.stores:

@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         if options.what == "coherence":
             rows = bench_coherence.run(
-                assets, Path(folder), frames=13 if quick else 25, attempts=2 if quick else 4
+                assets, Path(folder), frames=17 if quick else 25, attempts=2 if quick else 4
             )
             text = bench_coherence.table(rows)
         elif options.what == "camera":

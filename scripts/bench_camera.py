@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.build import make_feedback, resolve_runtime
+from pipeline.build import make_feedback
 from pipeline.config import config_from
 from pipeline.feedback.camera import CameraFeedback, warp
 from pipeline.frames import read_journal
 from pipeline.inputs import open_inputs
 from pipeline.renderer import render
+from pipeline.runtime import resolve_runtime
 
 CONFIG = {
     "name": "zoom",
