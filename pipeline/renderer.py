@@ -201,7 +201,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     coming = list(remaining(plan, job.ids - missing))
     for store in job.stores:
         store.recent = most_held(plan)
-    split = dreamer.split
+    split, left = dreamer.split, set(missing)
     with closing(build.make_feedback(config, inputs, resolved, coming)) as feedback:
         for batch in coming:
             start = time.perf_counter()
@@ -213,7 +213,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
             )
             strength = dreams.strength.tolist()
             _store(job, batch, dreams.pictures, strength, start)
-            missing = missing - {node.id for node in batch.nodes}
+            left.difference_update(node.id for node in batch.nodes)
             if dreamer.split != split:
                 split = dreamer.split
                 job.manifest.record_split(asdict(split))
@@ -224,7 +224,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
                     iterations=batch.iterations,
                     seconds=time.perf_counter() - start,
                     strength=sum(strength) / len(strength),
-                    done=total - len(missing),
+                    done=total - len(left),
                     total=total,
                 )
             )
