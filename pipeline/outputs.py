@@ -89,7 +89,11 @@ def write_output(want: Wanted, store: FrameStore, comment: str) -> list[Path]:
         case PngOutput():
             return _write_stills(output, path, frames, source, comment)
         case PosterOutput():
-            write_jpeg(frames[_poster_frame(output, source)], path, comment=comment)
+            picture = frames[_poster_frame(output, source)]
+            if path.suffix.lower() == ".png":
+                write_png(picture, path, text={"config": comment})
+            else:
+                write_jpeg(picture, path, comment=comment)
     return [path]
 
 

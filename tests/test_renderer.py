@@ -224,6 +224,13 @@ def test_every_output_of_every_shape(tmp_path, size, frames, fps):
     assert "mixed3b" in iio.immeta(png)["config"]
 
 
+def test_a_poster_is_what_its_name_says(tmp_path):
+    files = ("p.png", "p.jpg")
+    posters = ", ".join(f"{{kind: poster, file: {file}}}" for file in files)
+    done = render(config(f"outputs=[{posters}]", "source.frames=1"), root=tmp_path)
+    assert [path.read_bytes()[:3] for path in done.outputs] == [b"\x89PN", b"\xff\xd8\xff"]
+
+
 def test_outputs_are_made_again_from_the_store(tmp_path):
     folder = render(config(), root=tmp_path).folder
     for path in folder.glob("small-*.png"):
