@@ -1,8 +1,8 @@
 """The manifest of a render: what it is, so that it can be continued, refused or left alone.
 
-Its keys: `pipeline` (version), `config`, `inputs` (name, frames, fingerprint), `notes`, `resolved`
-(what auto became), `engine` (model, weights, gradient), `split`, `outputs` (settings and files of
-each), `finished`.
+Its keys: `pipeline` (version), `config` and `config_hash`, `inputs` (name, frames, fingerprint),
+`notes`, `resolved` (what auto became, and how work was divided when memory ran short), `engine`
+(model, weights, gradient), `outputs` (settings and files of each), `finished`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pipeline import __version__
-from pipeline.config import Config, Output, differing_keys, resolved_dict
+from pipeline.config import Config, Output, config_hash, differing_keys, resolved_dict
 from pipeline.errors import ResumeError
 from pipeline.frames import FrameStore, read_json, replace_file, write_json
 from pipeline.inputs import Input
@@ -84,7 +84,7 @@ class Manifest:
                     "use another `name`, or --overwrite to start again"
                 )
             data = found | {"config": settings}
-        manifest = cls(folder, data)
+        manifest = cls(folder, data | {"config_hash": config_hash(settings)})
         manifest._save()
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
         replace_file(folder / _CONFIG, text.encode())

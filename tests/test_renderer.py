@@ -16,7 +16,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from pipeline.config import config_from
+from pipeline.config import config_from, config_hash, resolved_dict
 from pipeline.errors import ConfigError, InputError, PipelineError, ResumeError
 from pipeline.frames import read_journal
 from pipeline.media.gif import read_gif
@@ -71,6 +71,8 @@ def test_the_first_frame_is_dreamed_and_the_others_move_on_from_it(tmp_path):
 def test_a_finished_render_does_nothing(tmp_path):
     done = render(config(), root=tmp_path)
     before = {p: p.stat().st_mtime_ns for p in done.folder.rglob("*.png")}
+    manifest = json.loads((done.folder / "manifest.json").read_text())
+    assert manifest["config_hash"] == config_hash(resolved_dict(config()))
     again = render(config(), root=tmp_path)
     assert (again.dreamed, again.encoded) == (0, 0)
     assert again.outputs == done.outputs
