@@ -3,7 +3,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.plan import (
@@ -19,10 +19,6 @@ from pipeline.plan import (
     most_held,
     remaining,
 )
-
-# A busy machine is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 SIZES = st.tuples(st.integers(16, 64), st.integers(16, 64))
 
