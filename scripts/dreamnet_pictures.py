@@ -144,6 +144,11 @@ class DreamPool:
         for slot in range(count):
             self._restart(slot)
 
+    @property
+    def pictures(self) -> Tensor:
+        """All of them, float32 [N, 3, side, side]."""
+        return self._pictures
+
     def state(self) -> dict[str, object]:
         """Return everything a resumed run needs."""
         return {

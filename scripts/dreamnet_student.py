@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.engine.blocks import ConvReLU
+from pipeline.engine.blocks import ConvReLU, DivisiveNorm
 from pipeline.engine.dreamnet import DreamNet
 from pipeline.engine.networks import build, truncate
 
@@ -143,8 +143,19 @@ class TwiceDifferentiable(nn.Conv2d):
         return y
 
 
+class TwiceDifferentiableNorm(DivisiveNorm):
+    """DivisiveNorm with the same parameter under the same name, through `_Convolution`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        one = torch.ones_like(self.gamma[0])
+        total = _Convolution.apply(x * x, self.gamma[:, :, None, None], one, 1)
+        return x / (total.sqrt() * total).sqrt()
+
+
 def trainable(net: DreamNet) -> DreamNet:
-    """Make the network's convolutions efficient to differentiate twice; changed in place."""
+    """Make the network efficient to differentiate twice; changed in place."""
+    net.norm1.__class__ = TwiceDifferentiableNorm
     for block in [m for m in net.modules() if isinstance(m, ConvReLU)]:
         block.conv.__class__ = TwiceDifferentiable
     return net
@@ -178,70 +189,6 @@ def student_view(
     (gradient,) = torch.autograd.grad(found[-1], x, found[-1], create_graph=True)
     _Convolution.weights_too = True
     return found, gradient.float()
-
-
-@torch.no_grad()
-def calibrate(net: DreamNet, pictures: Tensor) -> None:
-    """Scale a fresh network so that every convolution's output has mean 0 and deviation 1.
-
-    Data-dependent initialisation (Mishkin and Matas 2016). With a teacher at every depth it stands
-    in for BatchNorm, which couples the pictures of a batch and meets other statistics in dreams.
-    """
-
-    def rescale(conv: nn.Module, _: Any, y: Tensor) -> Tensor:
-        assert isinstance(conv, nn.Conv2d)
-        assert conv.bias is not None
-        mean, std = y.float().mean((0, 2, 3)), y.float().std((0, 2, 3)).clamp_min(1e-4)
-        conv.weight.div_(std[:, None, None, None])
-        conv.bias.sub_(mean).div_(std)
-        return ((y - mean[:, None, None]) / std[:, None, None]).to(y.dtype)
-
-    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-    for conv in convolutions:
-        nn.init.kaiming_normal_(conv.weight)
-    hooks = [conv.register_forward_hook(rescale) for conv in convolutions]
-    net((pictures - 0.5) * 4)
-    for hook in hooks:
-        hook.remove()
-
-
-@torch.no_grad()
-def balance(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Even out the weights inside the blocks without changing what the network computes.
-
-    Networks whose BatchNorm was folded have convolutions of very different scales, and an optimiser
-    with one learning rate stirs the small ones and hardly moves the large ones. ReLU lets a channel
-    be scaled up on one side and down on the other (cross-layer equalisation: Nagel et al. 2019).
-
-    Args:
-        state: DreamNet's weights.
-
-    Returns:
-        The factor of every tensor, broadcastable to it; multiply by it.
-    """
-    factors = {key: torch.ones_like(tensor) for key, tensor in state.items()}
-
-    def meet(before: str, channels: slice, after: str) -> None:
-        a, b = state[f"{before}.conv.weight"][channels], state[f"{after}.conv.weight"]
-        # In units of the usual random start, sqrt(2 / fan-in) (He et al. 2015).
-        size_a = a.square().mean((1, 2, 3)) * a[0].numel()
-        size_b = b.square().mean((0, 2, 3)) * b[0].numel()
-        s = (size_b / size_a.clamp_min(1e-12)).pow(0.25).clamp(0.1, 10.0)
-        factors[f"{before}.conv.weight"][channels] *= s[:, None, None, None]
-        factors[f"{before}.conv.bias"][channels] *= s
-        factors[f"{after}.conv.weight"] /= s[:, None, None]
-        for key in (f"{before}.conv.weight", f"{before}.conv.bias", f"{after}.conv.weight"):
-            state[key] = originals[key] * factors[key]
-
-    originals, state = state, dict(state)
-    meet("conv1", slice(None), "conv2r")
-    meet("conv2r", slice(None), "conv2")
-    for block in [name for name in NAMES if name.startswith("mixed")]:
-        width2, width3 = (state[f"{block}.{b}.conv.weight"].shape[1] for b in ("b2", "b3a"))
-        meet(f"{block}.reduce", slice(-width2 - width3, -width3), f"{block}.b2")
-        meet(f"{block}.reduce", slice(-width3, None), f"{block}.b3a")
-        meet(f"{block}.b3a", slice(None), f"{block}.b3b")
-    return factors
 
 
 @torch.no_grad()

@@ -74,10 +74,10 @@ def bvlc_googlenet() -> Names:
 
 def dreamnet() -> Names:
     """The embedded network."""
-    for name in ("conv1", "pool1", "conv2r", "conv2", "pool2"):
+    for name in ("conv1", "pool1", "norm1", "conv2r", "conv2", "pool2"):
         yield name, name, []
     for block in ("3a", "3b", "4a", "4b", "4c"):
-        for branch in ("reduce", "b2", "b3a", "b3b"):
+        for branch in ("reduce", "b3", "b5"):
             yield f"mixed{block}.{branch}", f"mixed{block}.{branch}", [f"mixed{block}_{branch}"]
         yield f"mixed{block}", f"mixed{block}", [f"inception{block}", f"inception_{block}", block]
         if block == "3b":

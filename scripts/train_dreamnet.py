@@ -3,10 +3,11 @@
     python scripts/train_dreamnet.py --pictures PACK_OR_FOLDER --teacher FILE --minutes 90
     python scripts/judge_dreamnet.py --teacher FILE --photos FOLDER --card docs/dreamnet.md
 
-A dream follows the gradient of a layer's mean square with respect to the picture. So this is what
-the student learns: to point where the teacher's gradient points (Sobolev training: Czarnecki et al.
-2017), on photos and on pictures that its own dreams are made of; and, beside it, the teacher's
-activations, through linear adapters that are thrown away.
+The student begins as its teacher, slimmed (`dreamnet_slim.py`). A dream follows the gradient of a
+layer's mean square with respect to the picture. So this is what the student learns: to point where
+the teacher's gradient points (Sobolev training: Czarnecki et al. 2017), on photos and on pictures
+that its own dreams are made of; and, beside it, the teacher's activations, through linear adapters
+that are thrown away.
 
 The run ends after --minutes of training (pauses do not count) with its learning rate annealed. It
 saves often, goes on from its last save when started again, logs JSON lines, and in the end writes
@@ -29,13 +30,12 @@ import torch
 import torch.nn.functional as F
 from dreamnet_card import write_card
 from dreamnet_pictures import DreamPool, load_pictures, noise_picture, photo_batch
+from dreamnet_slim import Slimmer
 from dreamnet_student import (
     NAMES,
     Teacher,
     activation_loss,
     activations,
-    balance,
-    calibrate,
     direction_loss,
     fit_adapters,
     smooth,
@@ -51,6 +51,7 @@ from pipeline.weights import load_state
 
 DATA = "Caltech-101 (CC BY 4.0) and TensorFlow flower photos (CC BY 2.0)"
 TEACHER = "BVLC GoogLeNet (Caffe model zoo; released for unrestricted use)"
+SLIMMED = "the teacher, slimmed in closed form (`scripts/dreamnet_slim.py`)"
 DTYPE = torch.bfloat16
 # The layer whose direction a step trains: shares in the order of NAMES. Deep ones are hardest.
 LAYER_SHARES = (0.0, 0.05, 0.1, 0.2, 0.22, 0.43)
@@ -68,6 +69,7 @@ class Knobs:
     weight_decay: float = 0.02
     clip: float = 5.0
     pixels: int = 250_000  # of a batch, whatever its pictures' size
+    survey: int = 400  # visits of the pool under the teacher before it is slimmed
     pool_share: float = 0.6  # of the steps; the others are photos
     direction: float = 2.0  # weight of the direction's loss ...
     coarse: float = 0.5  # ... and in it, of the direction at a quarter of the size
@@ -84,22 +86,43 @@ class Run:
         torch.manual_seed(args.seed)
         self.pictures = load_pictures(args.pictures)
         self.teacher = Teacher(load_state(args.teacher), self.device, DTYPE)
+        self.pool = DreamPool(len(NAMES), self.pictures, seed=args.seed)
         self.net = DreamNet()
-        if args.init is None:
-            calibrate(self.net, photo_batch(self.pictures, 32, 128, self.rng))
-        else:
-            state = {key: value.float() for key, value in load_state(args.init).items()}
-            factors = balance(state)
-            self.net.load_state_dict({key: value * factors[key] for key, value in state.items()})
+        if args.init is not None:
+            state = load_state(args.init)
+            self.net.load_state_dict({key: value.float() for key, value in state.items()})
+        elif not checkpoint.exists():
+            self.net = Slimmer(load_state(args.teacher), self._survey())()
+        self.start = {k: v.clone() for k, v in self.net.state_dict().items()}
         trainable(self.net.to(self.device, memory_format=torch.channels_last))
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
-        self.pool = DreamPool(len(NAMES), self.pictures, seed=args.seed)
         self.step = 0
         self.seconds = 0.0
         if checkpoint.exists():
             self._restore(checkpoint)
         else:
             self._adapt(*fit_adapters(self._both() for _ in range(12)))
+
+    def _survey(self) -> Tensor:
+        """Gather what the teacher is slimmed on: photos, noise, and the pool after some dreaming.
+
+        Returns:
+            float32 [N, 3, side, side], shuffled.
+        """
+        for _ in range(self.knobs.survey):
+            layer = int(self.rng.integers(1, len(NAMES)))
+            visit = self.pool.visit(layer, self.knobs.pixels)
+            _, gradient = self.teacher(visit.pictures.to(self.device), layer)
+            direction = smooth(gradient, SIGMAS[1]).cpu()
+            self.pool.advance(visit, direction, direction)
+        dreams = self.pool.pictures
+        side = dreams.shape[2]
+        generator = torch.Generator().manual_seed(int(self.rng.integers(1 << 31)))
+        count = 3 * self.knobs.survey // 10
+        noise = [noise_picture(side, side, generator, soft=k % 2 == 1) for k in range(count)]
+        photos = photo_batch(self.pictures, 9 * self.knobs.survey // 4, side, self.rng)
+        together = torch.cat((photos, dreams, dreams.flip(3), torch.stack(noise)))
+        return together[torch.randperm(len(together), generator=generator)]
 
     def _adapt(self, adapters: list[nn.Conv2d], scales: list[Tensor]) -> None:
         self.adapters, self.scales = nn.ModuleList(adapters).to(self.device), scales
@@ -155,6 +178,8 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.parameters, knobs.clip)
         self.optimizer.step()
         self.step += 1
+        with torch.no_grad():
+            self.net.norm1.gamma.clamp_min_(0)
         decay = min(EMA, self.step / (self.step + 10))
         with torch.no_grad():
             for key, value in self.net.state_dict().items():
@@ -178,6 +203,7 @@ class Run:
             "adapters": self.adapters.state_dict(),
             "scales": self.scales,
             "average": self.average,
+            "start": self.start,
             "optimizer": self.optimizer.state_dict(),
             "pool": self.pool.state(),
             "rng": self.rng.bit_generator.state,
@@ -194,25 +220,23 @@ class Run:
         shapes = [state["adapters"][f"{k}.weight"].shape for k in range(len(NAMES))]
         self._adapt([nn.Conv2d(shape[1], shape[0], 1) for shape in shapes], state["scales"])
         self.adapters.load_state_dict(state["adapters"])
-        self.average = state["average"]
+        self.average, self.start = state["average"], state["start"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.pool.restore(state["pool"])
         self.rng.bit_generator.state = state["rng"]
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def mix(self, start: dict[str, Tensor], share: float) -> None:
+    def mix(self, share: float) -> None:
         """Move the averaged weights back towards those the run began with (WiSE-FT).
 
         Between fine-tuned weights and their start lie networks as good as either (Wortsman et al.
-        2022), and here livelier ones: the trained end sees an eye in everything. The start is taken
-        as it is stored, not rescaled as training rescales it (`balance`).
+        2022), and here livelier ones: the trained end sees an eye in everything.
 
         Args:
-            start: the weights of --init.
             share: of the trained weights, 0 to 1.
         """
         for key, trained in self.average.items():
-            trained.lerp_(start[key].to(trained), 1 - share)
+            trained.lerp_(self.start[key].to(trained), 1 - share)
 
     def export(self, path: Path, made: dict[str, str] | None = None) -> None:
         """Write the averaged weights as the package ships them: float16, without adapters.
@@ -244,7 +268,7 @@ def how_it_was_made(args: argparse.Namespace, run: Run, log: Path) -> dict[str, 
         "pictures": f"{len(run.pictures):,}; {args.data}",
         "teacher": f"{args.teacher_name}; sha256 `{digest}`",
         "licence": args.licence,
-        "started from": args.history if args.init else "random weights",
+        "started from": args.history if args.init else SLIMMED,
         "mixed": f"{args.mix:.0%} trained weights, the rest those it started from",
         "training": f"{run.step:,} steps of {run.knobs.pixels:,} pixels in "
         f"{run.seconds / 60:.0f} minutes ({run.seconds / run.step:.2f} s/it, {run.device.type}), "
@@ -262,9 +286,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, required=True, help="a folder or a pack")
     parser.add_argument("--teacher", type=Path, required=True, help="BVLC GoogLeNet's weights")
     parser.add_argument("--minutes", type=float, default=90.0, help="of training, pauses apart")
-    parser.add_argument("--init", type=Path, help="weights to start from instead of random ones")
     parser.add_argument(
-        "--mix", type=float, default=1.0, help="share of the trained weights in --out; rest: --init"
+        "--init", type=Path, help="weights to start from, instead of the slimmed teacher"
+    )
+    parser.add_argument(
+        "--mix", type=float, default=1.0, help="share of the trained weights in --out"
     )
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go")
     parser.add_argument("--card", type=Path, default=Path("docs/dreamnet.md"))
@@ -315,8 +341,7 @@ def main() -> None:
     if stopped:
         print(f"saved at step {run.step}; the same command goes on from there")
         return
-    if args.init and args.mix < 1:
-        run.mix(load_state(args.init), args.mix)
+    run.mix(args.mix)
     run.export(args.out, how_it_was_made(args, run, log_path))
     write_card(args.card, args.out, {})
     print(f"{run.step} steps, {run.seconds / run.step:.3f} s/it -> {args.out}, {args.card}")

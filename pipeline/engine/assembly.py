@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import NodePathTracer
 
-from pipeline.engine.blocks import LRN
+from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.bvlc_googlenet import BvlcGoogLeNet, remap_keys
 from pipeline.engine.dreamnet import DreamNet
 from pipeline.errors import WeightsError
@@ -50,7 +50,9 @@ def random_state(facts: NetworkSpec, *, seed: int = 0) -> dict[str, Tensor]:
     state = {}
     for key, like in architecture(facts, {}).state_dict().items():
         tensor = torch.empty(like.shape)
-        if like.dim() >= 2:
+        if key.endswith("gamma"):  # of a divisive normalisation: not negative
+            tensor.uniform_(0, 1 / len(tensor), generator=rng)
+        elif like.dim() >= 2:
             tensor.normal_(0, (2 / like[0].numel()) ** 0.5, generator=rng)
         elif key.endswith(("weight", "running_var")):
             tensor.uniform_(0.5, 1.5, generator=rng)
@@ -64,7 +66,7 @@ def random_state(facts: NetworkSpec, *, seed: int = 0) -> dict[str, Tensor]:
 
 def own_keys(facts: NetworkSpec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring a weight file's keys to the module's, without what is not needed."""
-    if facts.name in _OWN:
+    if facts.name == "bvlc_googlenet":
         return remap_keys(state)
     return {
         key: tensor
@@ -80,7 +82,7 @@ def trace(network: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
         The flat module, and torchvision's node names -> names in its graph, in the order of
         computation.
     """
-    tracer = NodePathTracer(leaf_modules=[LRN])
+    tracer = NodePathTracer(leaf_modules=[LRN, DivisiveNorm])
     module = fx.GraphModule(network, tracer.trace(network)).eval()
     nodes = {
         name: node.name

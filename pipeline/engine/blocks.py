@@ -56,6 +56,26 @@ class LRN(nn.Module):
         return x / power
 
 
+class DivisiveNorm(nn.Module):
+    """Gain control across channels, with weights of its own for every pair of them.
+
+    y = x / (1 + gamma x^2) ** .75: generalised divisive normalisation (Balle et al. 2016), of which
+    LRN is the case with a band of equal weights.
+    """
+
+    beta = 0.75
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels, channels), 1 / channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, channels, H, W); the shape is kept."""
+        one = torch.ones_like(self.gamma[0])
+        total = F.conv2d(x * x, self.gamma[:, :, None, None], one)
+        return x / (total.sqrt() * total).sqrt()
+
+
 def max_pool() -> nn.MaxPool2d:
     """Return the 3x3 pooling of stride 2 that rounds sizes up, as Caffe does."""
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from pipeline.engine import operations
-from pipeline.engine.blocks import LRN
+from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.operations import Operation, UnsupportedError
 
 
@@ -165,4 +165,5 @@ _LAYERS: dict[type, Callable[..., Operation]] = {
     nn.MaxPool2d: operations.max_pool,
     nn.AvgPool2d: operations.avg_pool,
     LRN: operations.response_norm,
+    DivisiveNorm: operations.divisive_norm,
 }

@@ -5,12 +5,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.engine.blocks import LRN
+from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.convolutions import Kernel, PictureConv2d, adjoint, pair
 
 Results = tuple[Sequence[Tensor], Any]
@@ -186,16 +187,33 @@ def response_norm(layer: LRN) -> Operation:
         blocks = x.permute(0, 2, 3, 1).reshape(n, h * w, c // block, block).permute(0, 3, 1, 2)
         return kernel(blocks).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
+    return _divided(partial(across, power), partial(across, slope), layer.beta)
+
+
+def divisive_norm(layer: DivisiveNorm) -> Operation:
+    """Normalise by a weighted response of all channels: y = x / s^beta, s = 1 + gamma x^2."""
+    gamma = layer.gamma.detach()[:, :, None, None]
+    one = torch.ones_like(gamma[:, 0, 0, 0])
+    power = Kernel(gamma, one, (0, 0))
+    slope = Kernel(gamma.transpose(0, 1) * (-2 * layer.beta), None, (0, 0))
+    return _divided(power, slope, layer.beta)
+
+
+def _divided(
+    power: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], beta: float
+) -> Operation:
+    """Divide x by s^beta, s = power(x^2); `slope` is the adjoint of power's kernel, * -2 beta."""
+
     def forward(x: Tensor) -> Results:
-        s = across(power, x * x)
+        s = power(x * x)
         # Two square roots, since pow is ten times slower: s^.75 = sqrt(s sqrt(s)).
-        d = s.sqrt().mul_(s).sqrt_() if layer.beta == 0.75 else s.pow(layer.beta)
+        d = s.sqrt().mul_(s).sqrt_() if beta == 0.75 else s.pow(beta)
         y = x / d
         return (y,), (x, s, d, y)
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         (g,), (x, s, d, y) = gradients, saved
-        share = across(slope, (g * y).div_(s)).mul_(x).addcdiv_(g, d)
+        share = slope((g * y).div_(s)).mul_(x).addcdiv_(g, d)
         return (_sum(arrived[0], share),)
 
     return Operation(forward, backward)

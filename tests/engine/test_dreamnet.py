@@ -59,6 +59,6 @@ def test_every_layer_is_rectified_and_alive(network):
 
 
 def test_widths_shape_the_network():
-    narrow = MixedWidths(4, 4, 6, 2, 4, 4)
+    narrow = MixedWidths(4, 4, 6, 2, 4)
     widths = Widths(8, 8, 16, narrow, narrow, narrow, narrow, narrow)
     assert DreamNet(widths)(torch.zeros(1, 3, 32, 32)).shape == (1, narrow.out, 2, 2)

@@ -9,14 +9,14 @@ from torch import nn
 
 from pipeline.engine import memory, networks, operations
 from pipeline.engine.assembly import random_state
-from pipeline.engine.blocks import LRN
+from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.convolutions import Kernel
 from pipeline.engine.gradient import Autograd, ImageGradient
 from pipeline.engine.objectives import Term
 
 # Per network: some layers at once, one of them before its ReLU, and a picture of odd size.
 CASES = {
-    "dreamnet": (["mixed4a", "mixed3a.b3a", "conv2.conv"], (51, 38)),
+    "dreamnet": (["mixed4a", "mixed3a.b5", "conv2.conv"], (51, 38)),
     "bvlc_googlenet": (["inception_4c", "norm2", "inception_4a.b3r.conv"], (67, 45)),
     "googlenet": (["inception4c", "inception3b.branch4.0", "conv3"], (67, 45)),
     "inception_v3": (["Mixed_6b", "Mixed_6a", "Mixed_5b.avg_pool2d"], (97, 80)),
@@ -251,6 +251,19 @@ def test_adjoint_of_response_normalisation(channels):
     torch.testing.assert_close(y, judge(x), rtol=1e-5, atol=1e-5)
     with torch.enable_grad():
         wanted = differentiated(judge, x, g)
+    torch.testing.assert_close(slope, wanted, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_adjoint_of_divisive_normalisation():
+    """Its weights are not symmetric: the adjoint has to turn them round."""
+    layer = DivisiveNorm(12)
+    layer.gamma.uniform_(0, 0.5)
+    x = torch.randn(2, 12, 5, 4).contiguous(memory_format=torch.channels_last)
+    y, g, slope = pulled(operations.divisive_norm(layer), x)
+    torch.testing.assert_close(y, layer(x), rtol=1e-5, atol=1e-5)
+    with torch.enable_grad():
+        wanted = differentiated(layer, x, g)
     torch.testing.assert_close(slope, wanted, rtol=1e-4, atol=1e-5)
 
 

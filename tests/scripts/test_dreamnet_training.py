@@ -14,10 +14,14 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import dreamnet_card
 import dreamnet_pictures
+import dreamnet_slim
 import dreamnet_student
 from dreamnet_student import NAMES
 
+from pipeline.engine import bvlc_googlenet
+from pipeline.engine.assembly import random_state
 from pipeline.engine.dreamnet import WEIGHTS, DreamNet
+from pipeline.engine.networks import spec
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DEEPEST = len(NAMES) - 1
@@ -31,7 +35,7 @@ def photos():
 def test_second_derivatives_equal_torchs():
     torch.manual_seed(0)
     net, reference = DreamNet(), DreamNet()
-    dreamnet_student.calibrate(net, torch.rand(2, 3, 48, 48))
+    net.load_state_dict(load_file(WEIGHTS))
     reference.load_state_dict(net.state_dict())
     dreamnet_student.trainable(net)
     pictures = torch.rand(2, 3, 48, 48)
@@ -53,18 +57,45 @@ def test_second_derivatives_equal_torchs():
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-3 * scale)
 
 
-def test_a_fresh_network_is_calibrated():
+def test_channels_are_chosen_until_the_others_follow():
+    """Nine channels are mixtures of three: three chosen ones leave nothing to be explained."""
     torch.manual_seed(0)
-    net = DreamNet()
-    pictures = torch.rand(8, 3, 64, 64)
-    dreamnet_student.calibrate(net, pictures)
-    outputs = []
-    for module in net.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(lambda _m, _x, y: outputs.append(y))
+    mixtures = torch.randn(9, 3, dtype=torch.float64)
+    covariance = mixtures @ mixtures.T
+    (chosen,) = dreamnet_slim.select(covariance, torch.eye(9).double(), [9], [3])
+    kept = covariance[chosen][:, chosen]
+    explained = covariance[:, chosen] @ torch.linalg.solve(kept, covariance[chosen])
+    torch.testing.assert_close(explained, covariance)
+
+
+def test_channels_nobody_looks_at_are_dropped_and_groups_keep_to_their_share():
+    covariance = torch.diag(torch.tensor([9.0, 1, 5, 4, 8, 2]).double())
+    looks = torch.diag(torch.tensor([0.0, 1, 1, 1, 1, 1]).double())
+    first, second = dreamnet_slim.select(covariance, looks, [3, 3], [1, 2])
+    assert first.tolist() == [2]  # 0 varies most, and nobody reads it
+    assert second.tolist() == [3, 4]
+
+
+def test_the_slim_network_computes_what_its_teacher_does(monkeypatch):
+    """On pictures it has not seen, better than the mean does; random weights have no redundancy."""
+    monkeypatch.setattr(dreamnet_slim, "_SAMPLES", 4000)
+    torch.manual_seed(0)
+    state = random_state(spec("bvlc_googlenet"))
+    pictures = torch.rand(72, 3, 96, 96)
+    slimmer = dreamnet_slim.Slimmer(state, pictures[:64])
+    net = slimmer()
+    teacher = bvlc_googlenet.load(state)
     with torch.no_grad():
-        net((pictures - 0.5) * 4)
-    assert all(abs(y.mean()) < 0.01 and abs(y.std() - 1) < 0.05 for y in outputs)
+        seen = dreamnet_student.activations(net, (pictures[64:] - 0.5) * 4, 2)
+        y = (pictures[64:].flip(1) * 255) - torch.tensor((104.0, 117.0, 123.0))[:, None, None]
+        for name in ("conv1", "pool1", "norm1", "conv2r"):
+            y = teacher.get_submodule(name)(y)
+        kept = slimmer.kept["conv2"]
+        target = teacher.conv2(y)[:, kept.channels] / kept.scale.float()[:, None, None]
+    error = (seen[0] - target).square().mean() / target.var((0, 2, 3)).mean()
+    assert error < 0.6
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+    assert (net.norm1.gamma >= 0).all()
 
 
 def test_adapters_recover_a_linear_map():
@@ -161,6 +192,7 @@ def test_training_goes_on_from_its_save_and_writes_weights_and_card(tmp_path, as
             "teacher": assets / "weights/bvlc_googlenet_fp16.safetensors",
             "minutes": minutes,
             "pixels": 20_000,
+            "survey": 8,
             "work": tmp_path / "work",
             "out": out,
             "card": card,
