@@ -1,4 +1,4 @@
-"""Gradient ascent on pictures: shift, gradient, smooth, normalise, update, clamp, unshift.
+"""Gradient ascent on pictures: shift, turn, gradient, smooth, normalise, update, clamp, unshift.
 
 Everything is per sample, so pictures that share a batch do not know of one another, and everything
 random is a pure function of (key, octave, iteration).
@@ -17,13 +17,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.engine import restraints
+from pipeline.engine.transforms import random_turn, turned, turned_back
+
 Smoothing = Literal["none", "gaussian", "cascade", "laplacian"]
 Normalisation = Literal["mean_abs", "std", "none"]
 GradientFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # As published (Gordic 2020): a 9 x 9 window, sigma growing by 2 over the iterations of an octave.
 _CASCADE_RADIUS = 4
-_CASCADE_GROWTH = 2.0
+CASCADE_GROWTH = 2.0
 _LAPLACIAN_BANDS = 4  # google/deepdream's notebook
 _TINY = 1e-12
 
@@ -37,12 +40,22 @@ class StepSettings:
         jitter: largest random shift, pixels.
         sigma: of the smoothing, pixels.
         weights: one per objective term.
+        decay: pull towards the mean picture, see `restraints`.
+        variation: pull towards flat areas, see `restraints`.
+        rotate: largest random rotation of what the network sees, degrees.
+        scale: largest random enlargement of what the network sees, and reduction; >= 1.
+        blur: sigma of the blur that the picture itself gets now and then, pixels.
     """
 
     step: float
     jitter: int
     sigma: float
     weights: tuple[float, ...]
+    decay: float = 0.0
+    variation: float = 0.0
+    rotate: float = 0.0
+    scale: float = 1.0
+    blur: float = 0.0
 
 
 def jitter_offset(key: int, octave: int, iteration: int, jitter: int) -> tuple[int, int]:
@@ -72,7 +85,10 @@ def ascend(
     iterations: int,
     settings: Sequence[StepSettings],
     smoothing: Smoothing = "cascade",
+    growth: float = CASCADE_GROWTH,
     normalisation: Normalisation = "mean_abs",
+    blur_every: int = 0,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
 ) -> tuple[Tensor, Tensor]:
     """Climb the objective for some steps.
 
@@ -84,7 +100,10 @@ def ascend(
         iterations: number of steps, >= 1.
         settings: one per sample.
         smoothing: of the gradient, before it is normalised.
+        growth: how much wider `cascade` becomes over the iterations, pixels.
         normalisation: of the gradient.
+        blur_every: blur the picture after every so many steps; 0 for never.
+        mean: RGB, the picture that decay pulls towards.
 
     Returns:
         The climbed picture, and the objective's value at the last step, float32 [N].
@@ -92,24 +111,50 @@ def ascend(
     weights = torch.tensor([s.weights for s in settings], device=picture.device)
     steps = torch.tensor([s.step for s in settings], device=picture.device).view(-1, 1, 1, 1)
     value = torch.zeros(len(settings), device=picture.device)
+    centre = torch.tensor(mean, device=picture.device).view(1, 3, 1, 1)
+    restrained = any(s.decay or s.variation for s in settings)
     for i in range(iterations):
         offsets = [
             jitter_offset(key, octave, i, s.jitter) for key, s in zip(keys, settings, strict=True)
         ]
+        turns = [
+            random_turn(key, octave, i, rotate=s.rotate, scale=s.scale)
+            for key, s in zip(keys, settings, strict=True)
+        ]
         shifted = shift(picture, offsets)
-        direction, value = gradient(shifted, weights)
-        sigmas = [smoothing_sigma(smoothing, s.sigma, i, iterations) for s in settings]
+        direction, value = gradient(turned(shifted, turns), weights)
+        sigmas = [smoothing_sigma(smoothing, s.sigma, i, iterations, growth) for s in settings]
         direction = normalise(smooth(direction, smoothing, sigmas), normalisation)
+        direction = turned_back(direction, turns)
+        if restrained:
+            direction = direction - shift(_pull(picture, settings, centre), offsets)
         climbed = torch.addcmul(shifted, steps, direction).clamp_(0, 1)
         picture = shift(climbed, [(-y, -x) for y, x in offsets])
+        if blur_every and (i + 1) % blur_every == 0:
+            picture = smooth(picture, "gaussian", [s.blur for s in settings])
     return picture, value
 
 
-def smoothing_sigma(kind: Smoothing, sigma: float, iteration: int, iterations: int) -> float:
+def _pull(picture: Tensor, settings: Sequence[StepSettings], mean: Tensor) -> Tensor:
+    """What restrains every sample, beside a gradient of mean size 1."""
+    held, calmed = (
+        torch.tensor(each, device=picture.device).view(-1, 1, 1, 1)
+        for each in ([s.decay for s in settings], [s.variation for s in settings])
+    )
+    return held * restraints.decay(picture, mean) + calmed * restraints.variation(picture)
+
+
+def smoothing_sigma(
+    kind: Smoothing,
+    sigma: float,
+    iteration: int,
+    iterations: int,
+    growth: float = CASCADE_GROWTH,
+) -> float:
     """Sigma of one iteration, pixels: `cascade` widens as an octave proceeds, others stay."""
     if kind != "cascade":
         return sigma
-    return sigma + _CASCADE_GROWTH * (iteration + 1) / iterations
+    return sigma + growth * (iteration + 1) / iterations
 
 
 def smooth(gradient: Tensor, kind: Smoothing, sigmas: Sequence[float]) -> Tensor:

@@ -7,12 +7,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.engine.ascent import Normalisation, Smoothing, StepSettings, ascend, normalise
+from pipeline.engine.ascent import (
+    CASCADE_GROWTH,
+    Normalisation,
+    Smoothing,
+    StepSettings,
+    ascend,
+    normalise,
+)
 from pipeline.engine.gradient import ImageGradient
 from pipeline.engine.networks import Network
-from pipeline.engine.objectives import Term
+from pipeline.engine.objectives import Match, Term
 from pipeline.engine.octaves import usable_octaves
-from pipeline.engine.pyramid import Merge, merge, resize
+from pipeline.engine.pyramid import Merge, merge, pyramid
 from pipeline.engine.tiles import Split, TiledGradient
 
 
@@ -39,9 +46,15 @@ class Dreamer:
         merge: how an octave's dream enters the next: detail, replace or blend.
         blend: share of the seed, for `merge="blend"`.
         smoothing: of the gradient: none, gaussian, cascade or laplacian.
+        growth: of the cascade's sigma over an octave's iterations, pixels.
+        octave_blur: sigma of a Gaussian before every reduction of the seed, pixels; the sizes are
+            then made from one another rather than each from the full one.
+        blur_every: blur the picture after every so many steps of an octave; 0 for never.
         normalisation: of the gradient: mean_abs, std or none.
         normalise_tiles: normalise every tile's gradient for itself as well.
         smallest: shortest side the network can see anything in; smaller octaves are left out.
+        guide: what terms of the objective "guide" follow, float32 [1, 3, H, W] in [0, 1].
+        match: see `ImageGradient`.
         split: tiles and chunks; see `tiles.Split`.
         device: where to dream.
         dtype: precision of the network; the picture stays float32.
@@ -60,17 +73,24 @@ class Dreamer:
         ratio: float = 1.4,
         merge: Merge = "detail",
         blend: float = 0.5,
+        octave_blur: float = 0.0,
         smoothing: Smoothing = "cascade",
+        growth: float = CASCADE_GROWTH,
+        blur_every: int = 0,
         normalisation: Normalisation = "mean_abs",
         normalise_tiles: bool = False,
         smallest: int = 1,
+        guide: Tensor | None = None,
+        match: Match = "best",
         split: Split | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.device = torch.device(device)
         network.module.to(self.device)
-        gradient = ImageGradient(network, terms, dtype=dtype)
+        if guide is not None:
+            guide = guide.to(self.device, torch.float32)
+        gradient = ImageGradient(network, terms, dtype=dtype, guide=guide, match=match)
         self.path = gradient.path
         self._gradient = TiledGradient(
             gradient,
@@ -83,6 +103,10 @@ class Dreamer:
         self._blend = blend
         self._smoothing: Smoothing = smoothing
         self._normalisation: Normalisation = normalisation
+        self._octave_blur = octave_blur
+        self._growth = growth
+        self._blur_every = blur_every
+        self._mean = network.mean
         self._smallest = smallest
 
     @property
@@ -130,8 +154,7 @@ class Dreamer:
             raise ValueError(f"a picture of {size} is below the network's {self._smallest} pixels")
         started: Tensor | None = None
         dreamed: Tensor | None = None
-        for octave, octave_size in enumerate(sizes):
-            seed = resize(seeds, octave_size)
+        for octave, seed in enumerate(pyramid(seeds, sizes, blurred=self._octave_blur)):
             started = merge(seed, started, dreamed, how=self._merge, blend=self._blend)
             started = started.clamp(0, 1)
             dreamed, strength = ascend(
@@ -142,7 +165,10 @@ class Dreamer:
                 iterations=iterations,
                 settings=settings,
                 smoothing=self._smoothing,
+                growth=self._growth,
                 normalisation=self._normalisation,
+                blur_every=self._blur_every,
+                mean=self._mean,
             )
         assert dreamed is not None
         return Dream(dreamed, strength)

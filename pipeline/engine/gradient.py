@@ -44,7 +44,7 @@ from pipeline.engine.convolutions import PictureConv2d
 from pipeline.engine.graph import FlatNetwork
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.networks import Network, truncate
-from pipeline.engine.objectives import Term, climb, seeds
+from pipeline.engine.objectives import Match, Term, climb, seeds, vocabulary
 from pipeline.engine.operations import UnsupportedError
 
 # The picture on which the two ways are compared; every layer of every network sees something in it.
@@ -71,6 +71,8 @@ class ImageGradient:
         terms: what is climbed.
         dtype: the precision of the network; the picture, the convolution that reads it and the
             gradient stay float32.
+        guide: the picture that terms of the objective "guide" follow, float32 [1, 3, H, W].
+        match: what of it: "best", the feature that fits each place best; "mean", their mean.
 
     Attributes:
         path: how the gradient is computed, for the record: "analytic" or "autograd".
@@ -81,7 +83,13 @@ class ImageGradient:
     """
 
     def __init__(
-        self, network: Network, terms: Sequence[Term], *, dtype: torch.dtype = torch.float32
+        self,
+        network: Network,
+        terms: Sequence[Term],
+        *,
+        dtype: torch.dtype = torch.float32,
+        guide: Tensor | None = None,
+        match: Match = "best",
     ) -> None:
         module = truncate(network, [term.node for term in terms])
         module = _in_precision(module, dtype).to(memory_format=torch.channels_last)
@@ -90,6 +98,14 @@ class ImageGradient:
         self._network: Differentiable = analytic or Autograd(module)
         self._terms = tuple(terms)
         self._mean = torch.tensor(network.mean).view(1, 3, 1, 1)
+        self._features: Sequence[Tensor | None] = [None] * len(self._terms)
+        if guide is not None:
+            with torch.no_grad():
+                activations, _ = self._activations(guide)
+            self._features = [
+                vocabulary(a, match) if term.objective == "guide" else None
+                for term, a in zip(self._terms, activations, strict=True)
+            ]
 
     @torch.no_grad()
     def __call__(self, image: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,13 +118,18 @@ class ImageGradient:
         Returns:
             The gradient, float32 [N, 3, H, W], and the objective's value, float32 [N].
         """
-        picture = image - self._mean.to(image.device)
-        picture = picture.contiguous(memory_format=torch.channels_last)
-        activations, tape = self._network.forward(picture)
-        climbs = [climb(term, a) for term, a in zip(self._terms, activations, strict=True)]
+        activations, tape = self._activations(image)
+        climbs = [
+            climb(term, a, features)
+            for term, a, features in zip(self._terms, activations, self._features, strict=True)
+        ]
         directions, factor, value = seeds(climbs, weights)
         gradient = self._network.backward(tape, directions)
         return gradient.float() * factor[:, None, None, None], value
+
+    def _activations(self, image: Tensor) -> tuple[Sequence[Tensor], Any]:
+        picture = image - self._mean.to(image.device)
+        return self._network.forward(picture.contiguous(memory_format=torch.channels_last))
 
 
 class Autograd:

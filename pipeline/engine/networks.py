@@ -42,8 +42,10 @@ class NetworkSpec:
         embedded: the file travels with the package.
         licence: of the weights.
         source: who made them.
-        head: the classifier's module; its size is the weight file's, networks trained on other
-            classes are welcome.
+        head: the classifier's module, whose output is the classes' logits; "" where there is none.
+            Its size is the weight file's, networks trained on other classes are welcome.
+        classes: how many the published classifier tells apart.
+        imagenet: they are ImageNet's thousand, in the usual order.
         options: further arguments of torchvision's constructor.
         ignored: key prefixes of heads that a weight file may have and nothing here needs.
     """
@@ -59,6 +61,8 @@ class NetworkSpec:
     licence: str = "BSD-3-Clause"
     source: str = "torchvision"
     head: str = "fc"
+    classes: int = 1000
+    imagenet: bool = True
     options: Mapping[str, bool] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 

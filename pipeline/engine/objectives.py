@@ -9,9 +9,15 @@ float32 result, where it cannot underflow.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Match = Literal["best", "mean"]
+
+# Dot products with a guide's features that exist at a time: 16 MB of them.
+_PRODUCTS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Term:
 
     Attributes:
         node: the network's node whose activation is read.
-        objective: a key of `OBJECTIVES`.
+        objective: a key of `OBJECTIVES`, or "guide".
         channels: only these channels count; None for all.
     """
 
@@ -29,8 +35,8 @@ class Term:
     channels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"{self.objective = }; accepted: {', '.join(OBJECTIVES)}")
+        if self.objective not in (*OBJECTIVES, "guide"):
+            raise ValueError(f"{self.objective = }; accepted: {', '.join(OBJECTIVES)}, guide")
 
 
 @dataclass(frozen=True)
@@ -68,19 +74,70 @@ def mean(activation: Tensor) -> Climb:
     return Climb(value, torch.ones_like(activation), torch.full_like(value, 1 / count))
 
 
+def neuron(activation: Tensor) -> Climb:
+    """The mean over channels at the centre: of one channel, a single neuron (Olah et al. 2017)."""
+    centre: list[slice | int] = [slice(None), slice(None)]
+    centre += [side // 2 for side in activation.shape[2:]]
+    there = activation[tuple(centre)]
+    direction = torch.zeros_like(activation)
+    direction[tuple(centre)] = 1
+    value = there.float().mean(dim=1)
+    return Climb(value, direction, torch.full_like(value, 1 / there.shape[1]))
+
+
+def guided(activation: Tensor, features: Tensor) -> Climb:
+    """How well every position matches the guide's feature that it matches best.
+
+    The mean, over positions and channels, of the largest dot product with a feature; its gradient
+    at a position is that feature (google/deepdream, "controlling dreams"). Of all products only a
+    block exists at a time.
+
+    Args:
+        activation: as in `climb`.
+        features: float32 [F, C], from `vocabulary`.
+    """
+    places = activation.movedim(1, -1)  # a view, where channels lie last
+    count, channels = activation[0].numel(), activation.shape[1]
+    block = max(1, _PRODUCTS_AT_ONCE // len(features))
+    values, directions = [], []
+    for sample in places.reshape(len(activation), -1, channels).unbind(0):
+        best = [(part.float() @ features.T).max(dim=1) for part in torch.split(sample, block)]
+        values.append(sum((b.values.sum() for b in best), start=features.new_zeros(())) / count)
+        directions.append(features[torch.cat([b.indices for b in best])].to(activation.dtype))
+    direction = torch.stack(directions).view(places.shape).movedim(-1, 1)
+    value = torch.stack(values)
+    return Climb(value, direction, torch.full_like(value, 1 / count))
+
+
+def vocabulary(activation: Tensor, match: Match) -> Tensor:
+    """Collect the features that a guide's activation offers.
+
+    Args:
+        activation: of the guide, [1, C, H, W] or [1, C].
+        match: "best" for the feature of every position; "mean" for only their mean.
+
+    Returns:
+        float32 [F, C].
+    """
+    features = activation.float().movedim(1, -1).reshape(-1, activation.shape[1])
+    return features.mean(dim=0, keepdim=True) if match == "mean" else features
+
+
 OBJECTIVES: dict[str, Callable[[Tensor], Climb]] = {
     "mean_square": mean_square,
     "norm": norm,
     "mean": mean,
+    "neuron": neuron,
 }
 
 
-def climb(term: Term, activation: Tensor) -> Climb:
+def climb(term: Term, activation: Tensor, features: Tensor | None = None) -> Climb:
     """Evaluate a term at its layer's activation.
 
     Args:
         term: what to climb.
         activation: [N, C, H, W], or [N, C] behind a global pooling, in the network's precision.
+        features: the guide's at that layer, float32 [F, C], for the objective "guide".
 
     Returns:
         Value, direction (zero outside the term's channels) and scale.
@@ -89,12 +146,12 @@ def climb(term: Term, activation: Tensor) -> Climb:
         ValueError: a channel the layer does not have.
     """
     if term.channels is None:
-        return OBJECTIVES[term.objective](activation)
+        return _evaluate(term, activation, features)
     channels = activation.shape[1]
     if bad := [c for c in term.channels if not 0 <= c < channels]:
         raise ValueError(f"{term.node} has channels 0..{channels - 1}; got {bad}")
     chosen = list(term.channels)
-    part = OBJECTIVES[term.objective](activation[:, chosen])
+    part = _evaluate(term, activation[:, chosen], None if features is None else features[:, chosen])
     direction = torch.zeros_like(activation)
     direction[:, chosen] = part.direction
     return Climb(part.value, direction, part.scale)
@@ -123,6 +180,14 @@ def seeds(climbs: Sequence[Climb], weights: Tensor) -> tuple[list[Tensor], Tenso
         for k, c in enumerate(climbs)
     ]
     return weighted, factor, values
+
+
+def _evaluate(term: Term, activation: Tensor, features: Tensor | None) -> Climb:
+    if term.objective != "guide":
+        return OBJECTIVES[term.objective](activation)
+    if features is None:
+        raise ValueError(f"{term.node} is to follow a guide, and there is none")
+    return guided(activation, features)
 
 
 def _sum_of_squares(activation: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 """The image pyramid: resizing, and how one octave's dream enters the next."""
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pipeline.engine.ascent import smooth
 
 Merge = Literal["detail", "replace", "blend"]
 
@@ -31,6 +34,30 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(
         picture, size=(height, width), mode="bicubic", antialias=not enlarges, align_corners=False
     )
+
+
+def pyramid(
+    picture: Tensor, sizes: Sequence[tuple[int, int]], *, blurred: float = 0.0
+) -> Iterator[Tensor]:
+    """Give a picture at every size of a pyramid, coarse to fine.
+
+    Args:
+        picture: float32 [N, 3, H, W].
+        sizes: (width, height) of the levels; the last is the picture's own.
+        blurred: sigma of a Gaussian before every reduction, pixels; each level is then made of the
+            next finer one (the recursive octaves of the TensorFlow tutorials). 0: each is made of
+            the full picture.
+
+    Yields:
+        float32 [N, 3, height, width].
+    """
+    if blurred <= 0:
+        yield from (resize(picture, size) for size in sizes)
+        return
+    levels = [resize(picture, sizes[-1])]
+    for size in reversed(sizes[:-1]):
+        levels.append(resize(smooth(levels[-1], "gaussian", [blurred] * len(picture)), size))
+    yield from reversed(levels)
 
 
 def merge(

@@ -141,6 +141,7 @@ def test_blur_is_a_gaussian_filter():
 
 def test_cascade_widens_and_is_per_sample():
     assert [smoothing_sigma("cascade", 0.5, i, 4) for i in range(4)] == [1.0, 1.5, 2.0, 2.5]
+    assert [smoothing_sigma("cascade", 0.5, i, 4, 4.0) for i in range(4)] == [1.5, 2.5, 3.5, 4.5]
     assert smoothing_sigma("gaussian", 0.5, 3, 4) == 0.5
     batch = pictures(2) - 0.5
     smoothed = smooth(batch, "cascade", [0.5, 3.0])

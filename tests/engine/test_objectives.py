@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pipeline.engine.objectives import OBJECTIVES, Term, climb, seeds
+from pipeline.engine import objectives
+from pipeline.engine.objectives import OBJECTIVES, Term, climb, seeds, vocabulary
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def test_direction_times_scale_is_the_gradient_of_the_value(objective, channels,
         "mean_square": lambda c: c.square().mean((1, 2, 3)),
         "norm": lambda c: c.flatten(1).norm(dim=1),
         "mean": lambda c: c.mean((1, 2, 3)),
+        "neuron": lambda c: c[:, :, 2, 3].mean(1),
     }[objective](chosen)
     (expected,) = torch.autograd.grad(plain.sum(), a)
     got = climb(term, activation)
@@ -28,13 +30,65 @@ def test_direction_times_scale_is_the_gradient_of_the_value(objective, channels,
     )
 
 
+@pytest.mark.parametrize("channels", [None, (4, 1)])
+@pytest.mark.parametrize("match", ["best", "mean"])
+def test_following_a_guide_is_the_gradient_of_its_value(match, channels, activation, monkeypatch):
+    """Against a loss of dot products and autograd; the blocks of products are small here."""
+    monkeypatch.setattr(objectives, "_PRODUCTS_AT_ONCE", 50)
+    guide = torch.randn(1, 5, 3, 7, generator=torch.Generator().manual_seed(4))
+    chosen = list(channels or range(5))
+    a = activation.double().requires_grad_()
+    features = guide.double()[0, chosen].flatten(1)
+    if match == "mean":
+        features = features.mean(1, keepdim=True)
+    products = torch.einsum("nchw,cf->nhwf", a[:, chosen], features)
+    plain = products.amax(-1).sum((1, 2)) / a[0, chosen].numel()
+    (expected,) = torch.autograd.grad(plain.sum(), a)
+    term = Term("layer", "guide", channels)
+    got = climb(term, activation, vocabulary(guide, match))
+    torch.testing.assert_close(got.value.double(), plain.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        (got.direction * got.scale[:, None, None, None]).double(), expected, rtol=1e-5, atol=1e-7
+    )
+    assert got.direction.shape == activation.shape
+
+
+def test_a_guide_is_matched_per_sample(activation):
+    features = vocabulary(
+        torch.randn(1, 5, 2, 2, generator=torch.Generator().manual_seed(4)), "best"
+    )
+    together = climb(Term("a", "guide"), activation, features)
+    for k in range(3):
+        alone = climb(Term("a", "guide"), activation[k : k + 1], features)
+        assert torch.equal(alone.direction[0], together.direction[k])
+        torch.testing.assert_close(alone.value[0], together.value[k])
+
+
+def test_a_guide_in_half_precision_is_summed_in_float32(activation):
+    guide = torch.randn(1, 5, 9, 9, generator=torch.Generator().manual_seed(4))
+    half = climb(Term("a", "guide"), activation.bfloat16(), vocabulary(guide.bfloat16(), "best"))
+    exact = climb(
+        Term("a", "guide"),
+        activation.bfloat16().float(),
+        vocabulary(guide.bfloat16().float(), "best"),
+    )
+    assert half.direction.dtype == torch.bfloat16
+    assert torch.equal(half.value, exact.value)
+    assert torch.equal(half.direction.float(), exact.direction)
+
+
+def test_a_guide_that_is_not_there_is_missed(activation):
+    with pytest.raises(ValueError, match="layer is to follow a guide, and there is none"):
+        climb(Term("layer", "guide"), activation)
+
+
 def test_a_channel_that_is_not_there_is_named(activation):
     with pytest.raises(ValueError, match=r"channels 0\.\.4; got \[5\]"):
         climb(Term("layer", channels=(1, 5)), activation)
 
 
 def test_an_unknown_objective_lists_the_known_ones():
-    with pytest.raises(ValueError, match="mean_square, norm, mean"):
+    with pytest.raises(ValueError, match="mean_square, norm, mean, neuron, guide"):
         Term("layer", "l3")
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.engine.pyramid import merge, resize
+from pipeline.engine.ascent import blur
+from pipeline.engine.pyramid import merge, pyramid, resize
 
 
 @pytest.fixture
@@ -64,3 +65,16 @@ def test_cuda_agrees(picture, cuda):
         torch.testing.assert_close(
             resize(picture.to(cuda), size).cpu(), resize(picture, size), atol=1e-4, rtol=1e-4
         )
+
+
+def test_recursive_octaves_blur_before_they_shrink(picture):
+    sizes = [(25, 18), (35, 26), (50, 37)]
+    plain = list(pyramid(picture, sizes))
+    recursive = list(pyramid(picture, sizes, blurred=1.0))
+    for levels in (plain, recursive):
+        assert [tuple(level.shape[:1:-1]) for level in levels] == sizes
+        assert torch.equal(levels[-1], picture)
+    torch.testing.assert_close(plain[0], resize(picture, sizes[0]))
+    finer = torch.cat([blur(p, 1.0, 3) for p in recursive[1].split(1)])
+    torch.testing.assert_close(recursive[0], resize(finer, sizes[0]))
+    assert recursive[0].std() < 0.7 * plain[0].std()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.ascent import normalise
+from pipeline.engine.ascent import StepSettings, ascend, normalise
 from pipeline.engine.gradient import ImageGradient
 from pipeline.engine.objectives import Term
 from pipeline.engine.tiles import ALIGN, OVERLAP, SMALLEST_TILE, Split, TiledGradient, tile_starts
@@ -117,3 +117,24 @@ def test_normalising_tiles_makes_every_tile_count_alike():
     even, _ = tiled(picture, torch.ones(1, 1))
     assert plain[..., :64].mean() == pytest.approx(10 * plain[..., -64:].mean().item(), rel=1e-4)
     assert even[..., :64].mean() < 3 * even[..., -64:].mean()
+
+
+def test_a_jitter_of_half_a_tile_moves_the_seams_everywhere():
+    """Where the seam between two tiles of 400 pixels falls in the picture, step after step."""
+    places = []
+
+    def ramp(pictures, weights):  # steepest at the left of every tile
+        slope = torch.linspace(1, 0, pictures.shape[3]).expand_as(pictures)
+        return slope.contiguous(), weights.sum(1)
+
+    tiled = TiledGradient(ramp, split=Split(tile=400))
+    picture = torch.full((1, 3, 64, 720), 0.5)
+    for iteration in range(40):
+        settings = [StepSettings(step=0.1, jitter=200, sigma=0.0, weights=(1.0,))]
+        stepped, _ = ascend(
+            picture, tiled, keys=[iteration], octave=0, iterations=1, settings=settings,
+            smoothing="none",
+        )  # fmt: skip
+        rise = (stepped - picture).diff(dim=3)[0, 0, 0]
+        places.append(int(rise.argmax()))  # where the last tile ends and the first begins
+    assert len({place // 40 for place in places}) >= 8  # of the 10 stripes it can reach
