@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.config import FlowFeedback as FlowFeedbackConfig
+from pipeline.engine.classes import class_index
 from pipeline.engine.layers import Layer, resolve
+from pipeline.engine.networks import spec
 from pipeline.errors import ConfigError, InputError, PipelineError
+from pipeline.guide import read_guide, smallest_side
 from pipeline.inputs import Input
 from pipeline.plan import (
     Batch,
@@ -29,8 +32,10 @@ from pipeline.schedule import Schedule
 if TYPE_CHECKING:
     from pipeline.engine.ascent import StepSettings
     from pipeline.engine.dreamer import Dreamer
+    from pipeline.engine.networks import Network
     from pipeline.feedback.optical_flow import FlowMethod
     from pipeline.feedback.seed import Feedback
+    from pipeline.weights import WeightFile
 
 # A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
 _STORED_BYTES_PER_PIXEL = 2.2
@@ -45,9 +50,10 @@ def check_sizes(config: Config, inputs: Sequence[Input]) -> None:
     """Refuse, before anything is dreamed, what cannot be.
 
     Raises:
-        InputError: a picture too small for the chosen layers.
+        InputError: a picture too small for the chosen layers, or a guide that cannot be read.
         ConfigError: outputs that need frames of one size, of pictures with several.
     """
+    _check_guide(config)
     deepest = max(layers(config), key=lambda layer: layer.smallest)
     for source in (each.source for each in inputs):
         for frame, size in enumerate(source.sizes):
@@ -65,6 +71,21 @@ def check_sizes(config: Config, inputs: Sequence[Input]) -> None:
                         f"outputs: {output.kind} needs pictures of one size, and these have "
                         f"{len(set(source.sizes))}; use {{kind: png, frames: all}}"
                     )
+
+
+def _check_guide(config: Config) -> None:
+    """Refuse a guide that cannot be read, or in which a guided layer sees nothing."""
+    guide = config.dream.guide
+    if guide is None:
+        return
+    side = smallest_side(guide)
+    for layer, term in zip(layers(config), config.dream.terms(), strict=True):
+        if term.objective == "guide" and side < layer.smallest:
+            raise InputError(
+                f"{guide.path}, the guide, is seen {side} pixels wide or high, but {layer.name} of "
+                f"{config.dream.model} sees nothing below {layer.smallest}; enlarge "
+                "dream.guide.size, or choose a shallower layer"
+            )
 
 
 def make_plan(config: Config, inputs: Sequence[Input], batch: int) -> list[Batch]:
@@ -126,10 +147,13 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
     """Load the network and build the dreamer.
 
     Returns:
-        The dreamer, and what a manifest keeps of it: model, sha256 of the weights, gradient path.
+        The dreamer, and what a manifest keeps of it: model, sha256 of the weights, gradient path
+        and, where there is one, sha256 of the guide.
 
     Raises:
         WeightsError: no weights, or those of another network.
+        ConfigError: a class that the weights do not know.
+        InputError: a guide that cannot be read.
     """
     import torch
 
@@ -144,6 +168,8 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
         torch.backends.cudnn.benchmark = not resolved.deterministic
     dream = config.dream
     network, file = load_network(dream.model, dream.weights)
+    check_classes(config, network, file)
+    guide = None if dream.guide is None else read_guide(dream.guide)
     chosen = layers(config)
     terms = [
         Term(layer.node, term.objective, term.channels)
@@ -157,16 +183,43 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
         ratio=dream.ratio,
         merge=dream.merge,
         blend=dream.blend,
+        octave_blur=dream.octave_blur,
         smoothing=dream.smooth.kind,
+        growth=dream.smooth.growth,
+        blur_every=dream.blur.every if dream.blur else 0,
         normalisation=dream.normalize,
         normalise_tiles=dream.normalize_tiles,
         smallest=max(layer.smallest for layer in chosen),
+        guide=None if guide is None else guide.picture,
+        match=dream.guide.match if dream.guide else "best",
         split=Split(resolved.tile, resolved.chunk),
         device=resolved.device,
         dtype=dtypes[resolved.precision],
     )
     engine = {"model": dream.model, "weights": file.sha256, "gradient": dreamer.path}
+    if guide is not None:
+        engine["guide"] = guide.sha256
     return dreamer, engine
+
+
+def check_classes(config: Config, network: "Network", file: "WeightFile") -> None:
+    """Hold the classes against the classifier that the weight file has.
+
+    Raises:
+        ConfigError: a number beyond it, or a name where it was trained on other classes.
+    """
+    facts = spec(config.dream.model)
+    for name in config.dream.classes or ():
+        count = network.module.get_parameter(f"{facts.head}.weight").shape[0]
+        if class_index(facts.name, name) >= count:
+            raise ConfigError(
+                f"dream.classes: {name} is no class of {file.path}, which has 0 to {count - 1}"
+            )
+        if count != facts.classes and not name.isdecimal():
+            raise ConfigError(
+                f'dream.classes: "{name}" is a class of ImageNet, and {file.path} has {count} '
+                "others; give a number"
+            )
 
 
 def make_feedback(
@@ -244,4 +297,9 @@ def step_settings(config: Config, inputs: Sequence[Input], id: FrameId) -> "Step
         jitter=round(dream.jitter.at(id.frame, fps)),
         sigma=dream.smooth.sigma.at(id.frame, fps),
         weights=tuple(term.weight.at(id.frame, fps) for term in dream.terms()),
+        decay=dream.decay.at(id.frame, fps),
+        variation=dream.tv.at(id.frame, fps),
+        rotate=dream.transforms.rotate.at(id.frame, fps),
+        scale=dream.transforms.scale.at(id.frame, fps),
+        blur=dream.blur.sigma.at(id.frame, fps) if dream.blur else 0.0,
     )

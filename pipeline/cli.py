@@ -110,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     add("models", _models, "list the networks")
     layers = add("layers", _layers, "list a network's layers")
     layers.add_argument("model", metavar="MODEL")
+    classes = add("classes", _classes, "list the classes of ImageNet for dream.classes")
+    classes.add_argument("text", metavar="TEXT", nargs="?", default="", help="only with this in it")
     add("schema", _schema, "print the JSON schema of the config")
     add("doctor", _doctor, "show what this machine has, and what auto means here")
     return parser
@@ -211,6 +213,14 @@ def _layers(options: argparse.Namespace) -> None:
             f"{layer.name:26s} {layer.channels:8d} {layer.stride:6d} {layer.smallest:8d}  "
             f"{', '.join(layer.aliases)}"
         )
+
+
+def _classes(options: argparse.Namespace) -> None:
+    from pipeline.engine.classes import imagenet
+
+    for index, name in enumerate(imagenet()):
+        if options.text.lower() in name.lower():
+            print(f"{index:4d}  {name}")
 
 
 def _schema(_: argparse.Namespace) -> None:

@@ -30,7 +30,9 @@ def dry_run(config: Config, root: Path) -> list[str]:
     smallest = max(layer.smallest for layer in build.layers(config))
     octaves = usable_octaves(sizes[-1], dream.octaves, dream.ratio, smallest)
     steps = sum(node.iterations for node in nodes)
-    terms = ", ".join(f"{t.layer} x {t.weight.written()}" for t in dream.terms())
+    weights = [(t.layer, t.weight) for t in dream.layer_terms()]
+    weights += [(f"class {name}", weight) for name, weight in (dream.classes or {}).items()]
+    terms = ", ".join(f"{what} x {weight.written()}" for what, weight in weights)
     seconds = sum(float(each.frames / each.source.fps) for each in inputs)
     rates = ", ".join(sorted({str(each.source.fps) for each in inputs}))
     kind = config.source.kind

@@ -75,10 +75,11 @@ class Manifest:
         """
         settings = resolved_dict(config)
         found = read_json(folder / _NAME)
-        if found is None:
+        keys = differing_keys(found["config"], settings) if found else []
+        if found is None or (keys and "engine" not in found):  # nothing was dreamed yet
             data = {"pipeline": __version__, "config": settings, "outputs": {}, "finished": False}
         else:
-            if keys := differing_keys(found["config"], settings):
+            if keys:
                 raise ResumeError(
                     f"{folder} holds a render of another config: {', '.join(keys)} differ; "
                     "use another `name`, or --overwrite to start again"

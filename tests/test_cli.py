@@ -97,7 +97,9 @@ def test_dry_run_needs_no_torch_and_writes_nothing(tiny, tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize("command", [["models"], ["layers", "vgg16"], ["schema"]])
+@pytest.mark.parametrize(
+    "command", [["models"], ["layers", "vgg16"], ["classes", "snake"], ["schema"]]
+)
 def test_lists_need_no_torch(command):
     code = (
         "import sys; from pipeline import cli; code = cli.main(sys.argv[1:]);"
@@ -111,7 +113,12 @@ def test_lists_need_no_torch(command):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = {"models": "bvlc_googlenet", "layers": "relu4_3", "schema": '"properties"'}
+    expected = {
+        "models": "bvlc_googlenet",
+        "layers": "relu4_3",
+        "classes": "  55  green snake\n",
+        "schema": '"properties"',
+    }
     assert expected[command[0]] in done.stdout
 
 

@@ -5,6 +5,7 @@
 
     values, checks      what a setting may be, and how a wrong one is refused
     blocks, dream       the blocks of a config, each setting described where it stands
+    shaping             parts of the dream besides its layers: classes, a guide, turns, blurs
     render              the whole, and what its blocks ask of one another
     yaml_source         YAML to a document, with line numbers
     overrides, walk     `key=value` settings laid over a file
@@ -35,16 +36,19 @@ from pipeline.config.load import check_schedules, config_from, load_config
 from pipeline.config.previews import preview
 from pipeline.config.record import PICTURE_NEUTRAL, config_hash, differing_keys, resolved_dict
 from pipeline.config.render import FEEDBACKS, Config, Feedback, Output, Source
+from pipeline.config.shaping import Blur, Guide, Transforms
 
 __all__ = [
     "FEEDBACKS",
     "PICTURE_NEUTRAL",
+    "Blur",
     "CameraFeedback",
     "Config",
     "Dream",
     "Feedback",
     "FlowFeedback",
     "GifOutput",
+    "Guide",
     "ImageSource",
     "ImagesSource",
     "LayerSettings",
@@ -58,6 +62,7 @@ __all__ = [
     "Runtime",
     "Smooth",
     "Source",
+    "Transforms",
     "VideoSource",
     "check_schedules",
     "config_from",

@@ -7,7 +7,7 @@ beside it.
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -110,6 +110,30 @@ def by_kind(*kinds: str) -> Shorthand:
         return {"kind": value} if isinstance(value, str) else value
 
     return Shorthand(expand, ({"enum": list(kinds)},))
+
+
+def by_name(value: Any, noun: str, item: Callable[[], object]) -> Any:
+    """Bring a name or a list of names into the form of a map; a whole number is a name too.
+
+    Args:
+        value: what was written.
+        noun: what is named, such as "layer".
+        item: makes what the map has for a name that stands alone.
+    """
+    if isinstance(value, str) or is_whole(value):
+        return {str(value): item()}
+    if isinstance(value, list | tuple) and value:
+        for index, name in enumerate(value):
+            if not isinstance(name, str) and not is_whole(name):
+                refuse(f"{shown(name)} is not the name of a {noun}", index)
+            if str(name) in map(str, value[:index]):
+                refuse(f"{shown(name)} is named twice", index)
+        return {str(name): item() for name in value}
+    if isinstance(value, Mapping) and value:
+        return {str(name) if is_whole(name) else name: each for name, each in value.items()}
+    if value is None:
+        return None
+    refuse(f"{shown(value)} names no {noun}: a name, a list of names or a map of names is needed")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic_core import to_jsonable_python
 from pipeline.config.blocks import Runtime
 from pipeline.config.dream import Dream, LayerSettings, Smooth
 from pipeline.config.render import Config, Feedback, Output, Source
+from pipeline.config.shaping import Blur, Guide, Transforms
 from pipeline.schedule import Schedule
 
 BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
@@ -18,7 +19,10 @@ BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
     ("feedback", get_args(Feedback)),
     ("dream", (Dream,)),
     ("dream.layers.NAME", (LayerSettings,)),
+    ("dream.guide", (Guide,)),
     ("dream.smooth", (Smooth,)),
+    ("dream.transforms", (Transforms,)),
+    ("dream.blur", (Blur,)),
     ("outputs[N]", get_args(Output)),
     ("runtime", (Runtime,)),
 )

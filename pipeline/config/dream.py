@@ -6,6 +6,7 @@ config is checked and need no torch.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -16,16 +17,18 @@ from pipeline.config.checks import (
     Checked,
     Shorthand,
     by_kind,
+    by_name,
     is_whole,
     refusal,
     refuse,
     shown,
 )
+from pipeline.config.shaping import Blur, Classes, Guide, ShortGuide, Transforms
 from pipeline.config.values import NotNegative, PathText, Positive
 from pipeline.errors import ConfigError
 from pipeline.schedule import SCHEDULE_SCHEMA, Schedule
 
-Objective = Literal["mean_square", "norm", "mean"]
+Objective = Literal["mean_square", "norm", "mean", "neuron", "guide"]
 
 
 def _channels(value: Any) -> tuple[int, ...] | None:
@@ -58,7 +61,7 @@ class LayerSettings(Block):
 
 
 class LayerTerm(NamedTuple):
-    """One term of the dream's objective, with every default filled in."""
+    """One term of the dream's objective, with every default filled in; a class is its logit."""
 
     layer: str
     weight: Schedule
@@ -73,27 +76,6 @@ def _expand_layer(value: Any) -> Any:
         moments = [k for k in value if not isinstance(k, str) or re.fullmatch(r"[\d.]+f?", k)]
         return {"weight": value} if len(moments) == len(value) else value
     return value
-
-
-def _expand_layers(value: Any) -> Any:
-    """Bring a name or a list of names into the form of a map.
-
-    A whole number is a name too: VGG's features.22 is often written 22.
-    """
-    if isinstance(value, str) or is_whole(value):
-        return {str(value): {}}
-    if isinstance(value, list | tuple) and value:
-        for index, name in enumerate(value):
-            if not isinstance(name, str) and not is_whole(name):
-                refuse(f"{shown(name)} is not the name of a layer", index)
-            if str(name) in map(str, value[:index]):
-                refuse(f"{shown(name)} is named twice", index)
-        return {str(name): {} for name in value}
-    if isinstance(value, Mapping) and value:
-        return {str(name) if is_whole(name) else name: each for name, each in value.items()}
-    if value is None:
-        return None
-    refuse(f"{shown(value)} names no layer: a name, a list of names or a map of names is needed")
 
 
 def _channel_count(model: str, layer: str) -> int:
@@ -124,7 +106,11 @@ Layers = Annotated[
         Annotated[str, AfterValidator(_known_layer)],
         Annotated[LayerSettings, Shorthand(_expand_layer, (SCHEDULE_SCHEMA,))],
     ],
-    Shorthand(_expand_layers, (_NAME, _NAMES), "a layer, a list of layers, or a map"),
+    Shorthand(
+        partial(by_name, noun="layer", item=dict),
+        (_NAME, _NAMES),
+        "a layer, a list of layers, or a map",
+    ),
 ]
 
 
@@ -138,6 +124,12 @@ class Smooth(Block):
     sigma: NotNegative = Field(
         Schedule(0.5), description="width in pixels, of `gaussian` and `cascade`"
     )
+    growth: float = Field(
+        2.0,
+        ge=0,
+        le=100,
+        description="how much wider `cascade` gets over an octave's iterations, pixels",
+    )
 
 
 class Dream(Block):
@@ -150,9 +142,34 @@ class Dream(Block):
     layers: Layers | None = Field(
         None,
         description="what the dream excites; `dream layers MODEL` lists the names; "
-        "null: the model's default layer",
+        "null: the model's default layer, or none where there are `classes`",
     )
-    objective: Objective = Field("mean_square", description="what is made to grow at a layer")
+    classes: Classes | None = Field(
+        None,
+        description="classes the picture is to become, by name or number (`dream classes`), with "
+        "weights like `layers`",
+    )
+    objective: Objective = Field(
+        "mean_square",
+        description="what is made to grow at a layer; neuron: a channel at the centre; "
+        "guide: the likeness to `guide`",
+    )
+    guide: ShortGuide | None = Field(
+        None, validate_default=True, description="a picture that `objective: guide` follows"
+    )
+    decay: NotNegative = Field(
+        Schedule(0.0),
+        description="pull to the network's mean picture: at 4, a pixel .25 away from it is pulled "
+        "as hard as the normalised gradient pushes",
+    )
+    tv: NotNegative = Field(
+        Schedule(0.0),
+        description="pull to flat areas (total variation), beside the normalised gradient",
+    )
+    transforms: Transforms = Field(
+        Transforms(), description="random rotations and scales of what the network sees"
+    )
+    blur: Blur | None = Field(None, description="a blur of the picture now and then; null: never")
     octaves: int = Field(3, ge=1, le=16, description="sizes at which a picture is dreamed")
     ratio: float = Field(1.4, gt=1, le=16, description="size of an octave over the one before")
     iterations: int = Field(
@@ -174,6 +191,13 @@ class Dream(Block):
         "detail", description="what an octave hands to the next: its detail, its picture, or a mix"
     )
     blend: float = Field(0.5, ge=0, le=1, description="weight of the mix, for `merge: blend`")
+    octave_blur: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Gaussian before the picture is reduced for an octave, sigma in pixels; "
+        "octaves are then made of one another",
+    )
     normalize_tiles: bool = Field(
         False, description="normalise each tile on its own rather than the whole gradient"
     )
@@ -203,12 +227,40 @@ class Dream(Block):
             raise refusal(problems)
         return layers
 
-    def terms(self) -> tuple[LayerTerm, ...]:
-        """Return the objective's terms in the order written, or the model's default layer."""
+    @field_validator("guide")
+    @classmethod
+    def _followed(cls, guide: Guide | None, info: ValidationInfo) -> Guide | None:
+        if not {"layers", "objective"} <= info.data.keys():  # wrong themselves
+            return guide
+        usual = info.data["objective"]
+        layers = info.data["layers"] or {"the layer": LayerSettings()}
+        following = [n for n, each in layers.items() if (each.objective or usual) == "guide"]
+        if guide is None and following:
+            refuse(f"{following[0]} is to follow a guide: give `guide: photo.jpg`")
+        if guide is not None and not following:
+            refuse("no layer follows the guide: set `objective: guide`")
+        return guide
+
+    def layer_terms(self) -> tuple[LayerTerm, ...]:
+        """Return the terms of `layers` in the order written, or of the model's default layer."""
         from pipeline.engine.networks import spec
 
-        layers = self.layers or {spec(self.model).default_layer: LayerSettings()}
+        layers = self.layers
+        if layers is None:
+            layers = {} if self.classes else {spec(self.model).default_layer: LayerSettings()}
         return tuple(
             LayerTerm(name, layer.weight, layer.objective or self.objective, layer.channels)
             for name, layer in layers.items()
         )
+
+    def terms(self) -> tuple[LayerTerm, ...]:
+        """Return every term: those of `layers`, then a logit for each of `classes`."""
+        from pipeline.engine.classes import class_index
+        from pipeline.engine.networks import spec
+
+        head = spec(self.model).head
+        logits = [
+            LayerTerm(head, weight, "mean", (class_index(self.model, name),))
+            for name, weight in (self.classes or {}).items()
+        ]
+        return (*self.layer_terms(), *logits)

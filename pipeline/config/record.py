@@ -25,8 +25,8 @@ def resolved_dict(config: Config) -> dict[str, Any]:
             "objective": term.objective,
             "channels": None if term.channels is None else list(term.channels),
         }
-        for term in config.dream.terms()
-    }
+        for term in config.dream.layer_terms()
+    } or None
     return data
 
 

@@ -104,13 +104,13 @@ def _paths(value: object) -> str | tuple[str, ...]:
     return _path(value)
 
 
-_PATH: Final[JsonSchemaValue] = {"title": "path", "type": "string", "minLength": 1}
-_PATHS: Final[JsonSchemaValue] = {"type": "array", "items": _PATH, "minItems": 1}
+PATH_SCHEMA: Final[JsonSchemaValue] = {"title": "path", "type": "string", "minLength": 1}
+_PATHS: Final[JsonSchemaValue] = {"type": "array", "items": PATH_SCHEMA, "minItems": 1}
 
-PathText = Annotated[str, Checked(_path, _PATH)]
+PathText = Annotated[str, Checked(_path, PATH_SCHEMA)]
 PathTexts = Annotated[
     str | tuple[str, ...],
-    Checked(_paths, {"title": "path or list of paths", "anyOf": [_PATH, _PATHS]}),
+    Checked(_paths, {"title": "path or list of paths", "anyOf": [PATH_SCHEMA, _PATHS]}),
 ]
 
 
