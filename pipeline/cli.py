@@ -207,10 +207,11 @@ def _layers(options: argparse.Namespace) -> None:
     from pipeline.engine.layers import layers
 
     rows = layers(options.model)
-    print(f"{'layer':26s} {'channels':>8s} {'stride':>6s} {'smallest':>8s}  also called")
+    width = max(len(layer.name) for layer in rows)
+    print(f"{'layer':{width}s} {'channels':>8s} {'stride':>6s} {'smallest':>8s}  also called")
     for layer in rows:
         print(
-            f"{layer.name:26s} {layer.channels:8d} {layer.stride:6d} {layer.smallest:8d}  "
+            f"{layer.name:{width}s} {layer.channels:8d} {layer.stride:6d} {layer.smallest:8d}  "
             f"{', '.join(layer.aliases)}"
         )
 

@@ -72,6 +72,28 @@ def bvlc_googlenet() -> Names:
             yield f"pool{pool}", f"pool{pool}", [f"pool{pool}/3x3_s2", f"maxpool{pool}"]
 
 
+def inception5h() -> Names:
+    """Google's graph, whose names are Lucid's; `_pre_relu` is a convolution without its ReLU."""
+    yield "conv2d0", "conv2d0", ["conv1"]
+    yield "maxpool0", "maxpool0", ["pool1"]
+    yield "localresponsenorm0", "localresponsenorm0", ["norm1"]
+    yield "conv2d1", "conv2d1", ["conv2r"]
+    yield "conv2d2", "conv2d2", ["conv2"]
+    yield "localresponsenorm1", "localresponsenorm1", ["norm2"]
+    yield "maxpool1", "maxpool1", ["pool2"]
+    for block in _BLOCKS:
+        for _, lucid, _, branch in _BRANCHES:
+            node = f"mixed{block}.{branch}"
+            if branch != "pool":
+                yield f"mixed{block}_{lucid}_pre_relu", f"{node}.conv", []
+            yield f"mixed{block}_{lucid}", node, []
+        aliases = [f"inception_{block}", f"inception_{block}/output", f"inception{block}", block]
+        yield f"mixed{block}", f"mixed{block}", aliases
+        if block in ("3b", "4e"):
+            pool = {"3b": "maxpool4", "4e": "maxpool10"}[block]
+            yield pool, pool, [f"pool{block[0]}"]
+
+
 def dreamnet() -> Names:
     """The embedded network."""
     for name in ("conv1", "pool1", "norm1", "conv2r", "conv2", "pool2"):
@@ -154,6 +176,7 @@ def mobilenet_v3_large() -> Names:
 NAMES = {
     "dreamnet": dreamnet,
     "bvlc_googlenet": bvlc_googlenet,
+    "inception5h": inception5h,
     "googlenet": googlenet,
     "inception_v3": inception_v3,
     "vgg16": lambda: vgg(2, 2, 3, 3, 3),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import dropwhile
 from typing import TYPE_CHECKING, cast
 
@@ -12,27 +12,37 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import NodePathTracer
 
+from pipeline.engine import bvlc_googlenet, inception5h
 from pipeline.engine.blocks import LRN, DivisiveNorm
-from pipeline.engine.bvlc_googlenet import BvlcGoogLeNet, remap_keys
+from pipeline.engine.bvlc_googlenet import BvlcGoogLeNet
 from pipeline.engine.dreamnet import DreamNet
+from pipeline.engine.inception5h import LRN_SETTINGS, Inception5h
 from pipeline.errors import WeightsError
 
 if TYPE_CHECKING:
     from pipeline.engine.networks import NetworkSpec
 
-_OWN = ("dreamnet", "bvlc_googlenet")  # torchvision has no such networks
+# Torchvision has no such networks.
+_OWN: dict[str, Callable[[int, Mapping[str, Tensor]], nn.Module]] = {
+    "dreamnet": lambda *_: DreamNet(),
+    "bvlc_googlenet": lambda classes, _: BvlcGoogLeNet(classes),
+    "inception5h": lambda classes, state: Inception5h(classes, lrn=inception5h.lrn_settings(state)),
+}
+_KEYS = {
+    "bvlc_googlenet": bvlc_googlenet.remap_keys,
+    "inception5h": inception5h.remap_keys,
+}
 _COUNTER = "num_batches_tracked"  # BatchNorm's, of no use to a frozen network
 
 
 def architecture(facts: NetworkSpec, state: Mapping[str, Tensor]) -> nn.Module:
     """Make the bare network, of as many classes as the weights have; its own are worth nothing."""
     head = state.get(f"{facts.head}.weight")
-    classes = 1000 if head is None else int(head.shape[0])
+    classes = facts.classes if head is None else int(head.shape[0])
     if facts.name in _OWN:
         # Not on the meta device, which would lose LRN's constant; they are small.
         with torch.random.fork_rng(devices=[]):
-            own = DreamNet() if facts.name == "dreamnet" else BvlcGoogLeNet(classes)
-            return own.eval()
+            return _OWN[facts.name](classes, state).eval()
 
     # No time and no random numbers for initial values, 140 million of them in a VGG.
     with torch.device("meta"):
@@ -66,8 +76,8 @@ def random_state(facts: NetworkSpec, *, seed: int = 0) -> dict[str, Tensor]:
 
 def own_keys(facts: NetworkSpec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring a weight file's keys to the module's, without what is not needed."""
-    if facts.name == "bvlc_googlenet":
-        return remap_keys(state)
+    if facts.name in _KEYS:
+        return _KEYS[facts.name](state)
     return {
         key: tensor
         for key, tensor in state.items()
@@ -117,6 +127,8 @@ def load(module: fx.GraphModule, state: Mapping[str, Tensor], name: str) -> froz
     Raises:
         WeightsError: tensors are missing, unknown, or of another shape; the message names some.
     """
+    # What the architecture was made with is no weight.
+    state = {key: tensor for key, tensor in state.items() if not key.endswith(LRN_SETTINGS)}
     expected = {
         key: tensor.shape
         for key, tensor in module.state_dict().items()

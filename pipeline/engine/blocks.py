@@ -28,7 +28,7 @@ class ConvReLU(nn.Module):
 class LRN(nn.Module):
     """Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3).
 
-    y = x / (1 + alpha/size * sum of x^2 over `size` neighbouring channels) ** beta, as Caffe and
+    y = x / (bias + alpha/size * sum of x^2 over `size` neighbouring channels) ** beta, as Caffe and
     torch define it. `F.local_response_norm` goes through avg_pool3d, which is slow and lacks bf16
     on the CPU; here the sum over channels is a 1x1 convolution with a band of ones, which is fast
     in every memory format.
@@ -37,7 +37,13 @@ class LRN(nn.Module):
     band: Tensor
 
     def __init__(
-        self, channels: int, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+        self,
+        channels: int,
+        *,
+        size: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        bias: float = 1.0,
     ) -> None:
         super().__init__()
         index = torch.arange(channels)
@@ -46,14 +52,20 @@ class LRN(nn.Module):
         self.register_buffer("band", near.float()[:, :, None, None], persistent=False)
         self.scale = alpha / size
         self.beta = beta
+        self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, channels, H, W); the shape is kept."""
-        one = torch.ones_like(self.band[:, 0, 0, 0])
-        total = F.conv2d(x * x, self.band * self.scale, one)
-        # pow is slow; the one exponent in real use needs only square roots: s^.75 = (s^.5 s)^.5.
-        power = (total.sqrt() * total).sqrt() if self.beta == 0.75 else total.pow(self.beta)
-        return x / power
+        bias = torch.full_like(self.band[:, 0, 0, 0], self.bias)
+        total = F.conv2d(x * x, self.band * self.scale, bias)
+        return x / root(total, self.beta)
+
+
+def root(total: Tensor, beta: float) -> Tensor:
+    """Raise to the power beta; those in real use need only square roots, ten times faster."""
+    if beta == 0.75:
+        return (total.sqrt() * total).sqrt()
+    return total.sqrt() if beta == 0.5 else total.pow(beta)
 
 
 class DivisiveNorm(nn.Module):
@@ -73,7 +85,7 @@ class DivisiveNorm(nn.Module):
         """Normalise (N, channels, H, W); the shape is kept."""
         one = torch.ones_like(self.gamma[0])
         total = F.conv2d(x * x, self.gamma[:, :, None, None], one)
-        return x / (total.sqrt() * total).sqrt()
+        return x / root(total, self.beta)
 
 
 def max_pool() -> nn.MaxPool2d:

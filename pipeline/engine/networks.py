@@ -95,6 +95,18 @@ _SPECS = (
         source="BVLC (Caffe model zoo)",
     ),
     NetworkSpec(
+        "inception5h",
+        "mixed4c",
+        mean=(117 / 255, 117 / 255, 117 / 255),
+        std=(1 / 255, 1 / 255, 1 / 255),
+        file="inception5h.pth",
+        licence="Apache-2.0",
+        source="Google (TensorFlow)",
+        head="softmax2_pre_activation_matmul",
+        classes=1008,
+        imagenet=False,
+    ),
+    NetworkSpec(
         "googlenet",
         "inception4c",
         mean=_HALF,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.engine.blocks import LRN, DivisiveNorm
+from pipeline.engine.blocks import LRN, DivisiveNorm, root
 from pipeline.engine.convolutions import Kernel, PictureConv2d, adjoint, pair
 
 Results = tuple[Sequence[Tensor], Any]
@@ -165,7 +165,7 @@ def add() -> Operation:
 
 
 def response_norm(layer: LRN) -> Operation:
-    """Normalise by the response of neighbouring channels: y = x / s^beta, s = 1 + scale*sum x^2.
+    """Normalise by the response of neighbouring channels: y = x / s^beta, s = bias + scale*sum x^2.
 
     The sum is a convolution with a band of ones. Across many channels most of that band is zeros;
     so there, blocks of channels become the pixels of a picture's rows, and the band a kernel that
@@ -179,7 +179,7 @@ def response_norm(layer: LRN) -> Operation:
     near = [(index[:, None] - index - k * block).abs() <= reach for k in neighbours]
     band = torch.stack(near, -1)[:, :, None].to(layer.band) * layer.scale
     padding = (0, len(neighbours) // 2)
-    power = Kernel(band, torch.ones_like(band[:, 0, 0, 0]), padding)
+    power = Kernel(band, torch.full_like(band[:, 0, 0, 0], layer.bias), padding)
     slope = Kernel(band * (-2 * layer.beta), None, padding)
 
     def across(kernel: Kernel, x: Tensor) -> Tensor:
@@ -206,8 +206,8 @@ def _divided(
 
     def forward(x: Tensor) -> Results:
         s = power(x * x)
-        # Two square roots, since pow is ten times slower: s^.75 = sqrt(s sqrt(s)).
-        d = s.sqrt().mul_(s).sqrt_() if beta == 0.75 else s.pow(beta)
+        # In place, since no autograd watches here as it does in `LRN.forward`.
+        d = s.sqrt().mul_(s).sqrt_() if beta == 0.75 else root(s, beta)
         y = x / d
         return (y,), (x, s, d, y)
 

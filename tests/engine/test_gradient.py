@@ -18,6 +18,7 @@ from pipeline.engine.objectives import Term
 CASES = {
     "dreamnet": (["mixed4a", "mixed3a.b5", "conv2.conv"], (51, 38)),
     "bvlc_googlenet": (["inception_4c", "norm2", "inception_4a.b3r.conv"], (67, 45)),
+    "inception5h": (["mixed4c", "localresponsenorm1", "mixed4a.b3r.conv"], (67, 46)),
     "googlenet": (["inception4c", "inception3b.branch4.0", "conv3"], (67, 45)),
     "inception_v3": (["Mixed_6b", "Mixed_6a", "Mixed_5b.avg_pool2d"], (97, 80)),
     "vgg16": (["features.22", "features.21", "features.9"], (37, 29)),

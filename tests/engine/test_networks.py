@@ -13,6 +13,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from pipeline.engine import assembly, layers, networks
 from pipeline.engine.bvlc_googlenet import BvlcGoogLeNet
 from pipeline.engine.dreamnet import DreamNet
+from pipeline.engine.inception5h import Inception5h
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.weights import load_state
 
@@ -45,6 +46,8 @@ def published(name):
     if name == "bvlc_googlenet":
         mean = torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)
         return BvlcGoogLeNet(), lambda x: x[:, [2, 1, 0]] * 255 - mean
+    if name == "inception5h":
+        return Inception5h(), lambda x: x * 255 - 117
     options = {}
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "transform_input": True, "init_weights": False}
@@ -166,7 +169,7 @@ def test_a_convolution_is_not_overwritten_by_its_relu():
 
 def test_unknown_names():
     with pytest.raises(
-        ConfigError, match=r'"resnet5" is not a model. Did you mean "resnet50"\?.*all 10'
+        ConfigError, match=r'"resnet5" is not a model. Did you mean "resnet50"\?.*all 11'
     ):
         networks.build("resnet5", None)
     with pytest.raises(ConfigError, match='"layer9" is not a node of resnet50'):
