@@ -39,7 +39,7 @@ class Dreamer:
     """Octaves of gradient ascent through a frozen network (Mordvintsev et al. 2015).
 
     Args:
-        network: frozen and folded, see `networks.build`; it is moved to `device`.
+        network: frozen and folded, see `networks.build`; it is left as it is.
         terms: what is climbed; a sample's weights come with its `StepSettings`.
         octaves: levels of the pyramid.
         ratio: size of a level over the next coarser one, > 1.
@@ -87,10 +87,9 @@ class Dreamer:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.device = torch.device(device)
-        network.module.to(self.device)
-        if guide is not None:
-            guide = guide.to(self.device, torch.float32)
-        gradient = ImageGradient(network, terms, dtype=dtype, guide=guide, match=match)
+        gradient = ImageGradient(
+            network, terms, device=self.device, dtype=dtype, guide=guide, match=match
+        )
         self.path = gradient.path
         self._gradient = TiledGradient(
             gradient,

@@ -67,8 +67,9 @@ class ImageGradient:
     """d objective / d image through a frozen network, cut after the deepest layer that is read.
 
     Args:
-        network: frozen, folded (see `networks.build`), on the device it is to run on.
+        network: frozen and folded, see `networks.build`.
         terms: what is climbed.
+        device: where it runs.
         dtype: the precision of the network; the picture, the convolution that reads it and the
             gradient stay float32.
         guide: the picture that terms of the objective "guide" follow, float32 [1, 3, H, W].
@@ -87,21 +88,22 @@ class ImageGradient:
         network: Network,
         terms: Sequence[Term],
         *,
+        device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         guide: Tensor | None = None,
         match: Match = "best",
     ) -> None:
-        module = truncate(network, [term.node for term in terms])
+        module = truncate(network, [term.node for term in terms]).to(device)
         module = _in_precision(module, dtype).to(memory_format=torch.channels_last)
         analytic = _analytic(module, dtype)
         self.path = "autograd" if analytic is None else "analytic"
         self._network: Differentiable = analytic or Autograd(module)
         self._terms = tuple(terms)
-        self._mean = torch.tensor(network.mean).view(1, 3, 1, 1)
+        self._mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
         self._features: Sequence[Tensor | None] = [None] * len(self._terms)
         if guide is not None:
             with torch.no_grad():
-                activations, _ = self._activations(guide)
+                activations, _ = self._activations(guide.to(device, torch.float32))
             self._features = [
                 vocabulary(a, match) if term.objective == "guide" else None
                 for term, a in zip(self._terms, activations, strict=True)
@@ -128,7 +130,7 @@ class ImageGradient:
         return gradient.float() * factor[:, None, None, None], value
 
     def _activations(self, image: Tensor) -> tuple[Sequence[Tensor], Any]:
-        picture = image - self._mean.to(image.device)
+        picture = image - self._mean
         return self._network.forward(picture.contiguous(memory_format=torch.channels_last))
 
 

@@ -1,7 +1,9 @@
 import cv2
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from pipeline.engine import networks
 from pipeline.engine.ascent import StepSettings
 from pipeline.engine.dreamer import Dreamer
 from pipeline.engine.objectives import Term
@@ -70,6 +72,14 @@ def test_octaves_below_what_the_layer_sees_are_left_out(dreamnet):
     assert torch.equal(dream(few, pictures()).pictures, dream(many, pictures()).pictures)
     with pytest.raises(ValueError, match="below the network's 100 pixels"):
         dream(Dreamer(dreamnet, [Term("mixed3b")], smallest=100), pictures())
+
+
+def test_weights_that_end_early_are_dreamed_with(assets):
+    """What the file lacks lies on no device."""
+    file = assets / "weights/inception_v3_2015_to_Mixed_7a_fp16.safetensors"
+    network = networks.build("inception_v3", load_file(file))
+    dreamed = dream(Dreamer(network, [Term("Mixed_5b")], octaves=1), pictures(size=(96, 96)), 1)
+    assert dreamed.strength > 0
 
 
 def test_mixed_up_batches_are_refused(dreamnet):
