@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import pytest
 import torch
@@ -5,8 +7,11 @@ from safetensors.torch import load_file
 
 from pipeline.engine import networks
 from pipeline.engine.ascent import StepSettings
+from pipeline.engine.assembly import random_state
 from pipeline.engine.dreamer import Dreamer
+from pipeline.engine.layers import resolve
 from pipeline.engine.objectives import Term
+from pipeline.engine.octaves import usable_octaves
 from pipeline.engine.tiles import Split
 
 STEP = StepSettings(step=0.012, jitter=8, sigma=0.5, weights=(1.0,))
@@ -72,6 +77,23 @@ def test_octaves_below_what_the_layer_sees_are_left_out(dreamnet):
     assert torch.equal(dream(few, pictures()).pictures, dream(many, pictures()).pictures)
     with pytest.raises(ValueError, match="below the network's 100 pixels"):
         dream(Dreamer(dreamnet, [Term("mixed3b")], smallest=100), pictures())
+
+
+def test_a_pyramid_deeper_than_the_picture_stops_where_the_layer_sees_nothing():
+    """VGG19 is often given eight octaves; halved seven times, 96 pixels are none."""
+    facts = networks.spec("vgg19")
+    state = {k: t for k, t in random_state(facts).items() if k.startswith("features")}
+    layer = resolve("vgg19", "features.12")
+    dreamer = Dreamer(
+        networks.build("vgg19", state), [Term(layer.node, "norm")], octaves=8, ratio=2.0,
+        smallest=layer.smallest, octave_blur=0.5, smoothing="laplacian",
+    )  # fmt: skip
+    assert len(usable_octaves((96, 72), 8, 2.0, layer.smallest)) == 5
+    seeds = pictures()
+    step = replace(STEP, jitter=32, rotate=5.0)
+    dreamed = dream(dreamer, seeds, 1, settings=[step]).pictures
+    assert dreamed.isfinite().all()
+    assert (dreamed - seeds).abs().mean() > 0.002
 
 
 def test_weights_that_end_early_are_dreamed_with(assets):
