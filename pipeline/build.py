@@ -1,6 +1,7 @@
 """From a config to flat arguments: the one place that knows the YAML's words and the rooms'."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from fractions import Fraction
@@ -164,6 +165,8 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
 
     torch.set_num_threads(resolved.threads)
     if resolved.device.startswith("cuda"):
+        # cuBLAS, which a guide's dot products and classifiers need, asks for this to repeat itself.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(resolved.deterministic)
         torch.backends.cudnn.benchmark = not resolved.deterministic
     dream = config.dream

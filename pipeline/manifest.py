@@ -2,7 +2,8 @@
 
 Its keys: `pipeline` (version), `config` and `config_hash`, `inputs` (name, frames, fingerprint),
 `notes`, `resolved` (what auto became, and how work was divided when memory ran short), `engine`
-(model, weights, gradient), `outputs` (settings and files of each), `finished`.
+(model, weights, gradient, and guide if there is one), `outputs` (settings and files of each),
+`finished`.
 """
 
 from collections.abc import Mapping, Sequence

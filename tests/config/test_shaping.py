@@ -64,6 +64,11 @@ def test_other_weights_may_have_other_classes(load) -> None:
     assert dream.terms()[0].channels == (4000,)
 
 
+def test_a_neuron_is_a_channel_at_the_centre(load) -> None:
+    dream = load(TEXT % "layers: {mixed4a: {objective: neuron, channels: 3}}").dream
+    assert dream.terms() == (("mixed4a", Schedule(1.0), "neuron", (3,)),)
+
+
 def test_a_guide_is_a_path_or_a_map(load) -> None:
     guide = load(TEXT % "objective: guide\n  guide: a.jpg").dream.guide
     assert (guide.path, guide.match, guide.size) == ("a.jpg", "best", (320, 320))
