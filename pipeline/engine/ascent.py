@@ -1,4 +1,4 @@
-"""Gradient ascent on pictures: shift, turn, gradient, smooth, normalise, update, clamp, unshift.
+"""Gradient ascent on pictures: shift, gradient, smooth, normalise, update, clamp, unshift.
 
 Everything is per sample, so pictures that share a batch do not know of one another, and everything
 random is a pure function of (key, octave, iteration).
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.engine import restraints
+from pipeline.engine.restraints import restrain
 from pipeline.engine.transforms import random_turn, turned, turned_back
 
 Smoothing = Literal["none", "gaussian", "cascade", "laplacian"]
@@ -108,10 +108,15 @@ def ascend(
     Returns:
         The climbed picture, and the objective's value at the last step, float32 [N].
     """
+
+    def column(numbers: Sequence[float]) -> Tensor:
+        return torch.tensor(numbers, device=picture.device).view(-1, 1, 1, 1)
+
     weights = torch.tensor([s.weights for s in settings], device=picture.device)
-    steps = torch.tensor([s.step for s in settings], device=picture.device).view(-1, 1, 1, 1)
+    steps = column([s.step for s in settings])
+    decays, calms = column([s.decay for s in settings]), column([s.variation for s in settings])
+    centre = column(mean).view(1, 3, 1, 1)
     value = torch.zeros(len(settings), device=picture.device)
-    centre = torch.tensor(mean, device=picture.device).view(1, 3, 1, 1)
     restrained = any(s.decay or s.variation for s in settings)
     for i in range(iterations):
         offsets = [
@@ -122,26 +127,16 @@ def ascend(
             for key, s in zip(keys, settings, strict=True)
         ]
         shifted = shift(picture, offsets)
-        direction, value = gradient(turned(shifted, turns), weights)
+        slope, value = gradient(turned(shifted, turns), weights)
         sigmas = [smoothing_sigma(smoothing, s.sigma, i, iterations, growth) for s in settings]
-        direction = normalise(smooth(direction, smoothing, sigmas), normalisation)
-        direction = turned_back(direction, turns)
-        if restrained:
-            direction = direction - shift(_pull(picture, settings, centre), offsets)
-        climbed = torch.addcmul(shifted, steps, direction).clamp_(0, 1)
+        slope = smooth(turned_back(slope, turns), smoothing, sigmas)
+        climbed = torch.addcmul(shifted, steps, normalise(slope, normalisation)).clamp_(0, 1)
         picture = shift(climbed, [(-y, -x) for y, x in offsets])
+        if restrained:
+            picture = restrain(picture, lengths=steps, decays=decays, calms=calms, mean=centre)
         if blur_every and (i + 1) % blur_every == 0:
             picture = smooth(picture, "gaussian", [s.blur for s in settings])
     return picture, value
-
-
-def _pull(picture: Tensor, settings: Sequence[StepSettings], mean: Tensor) -> Tensor:
-    """What restrains every sample, beside a gradient of mean size 1."""
-    held, calmed = (
-        torch.tensor(each, device=picture.device).view(-1, 1, 1, 1)
-        for each in ([s.decay for s in settings], [s.variation for s in settings])
-    )
-    return held * restraints.decay(picture, mean) + calmed * restraints.variation(picture)
 
 
 def smoothing_sigma(

@@ -1,8 +1,9 @@
 """What holds a picture back while it climbs: decay and total variation, as gradients.
 
-They pull beside the normalised gradient, whose mean size is 1, so that their weights mean the same
-for every network, layer and objective (decoupled, as weight decay is in Loshchilov and Hutter
-2019): at decay 4, say, a pixel .25 away from the mean is pulled back as hard as the dream pushes.
+They pull after every step, whose gradient has been normalised to a mean size of 1, so that their
+weights mean the same for every network, layer and objective (decoupled, as weight decay is in
+Loshchilov and Hutter 2019): at decay 4, say, a pixel .25 away from the mean is pulled back as hard
+as the dream pushes.
 """
 
 import torch
@@ -10,6 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _FLAT = 1 / 255  # differences of one 8-bit level count as none
+
+
+def restrain(
+    picture: Tensor, *, lengths: Tensor, decays: Tensor, calms: Tensor, mean: Tensor
+) -> Tensor:
+    """Step down both gradients.
+
+    Args:
+        picture: float32 [N, 3, H, W] in [0, 1].
+        lengths: of the step, [N, 1, 1, 1] or [N, 1, H, W].
+        decays: weight of `decay`, [N, 1, 1, 1].
+        calms: weight of `variation`, [N, 1, 1, 1].
+        mean: see `decay`.
+
+    Returns:
+        float32 [N, 3, H, W] in [0, 1].
+    """
+    pull = decays * decay(picture, mean) + calms * variation(picture)
+    return torch.addcmul(picture, lengths, pull, value=-1).clamp_(0, 1)
 
 
 def decay(picture: Tensor, mean: Tensor) -> Tensor:
