@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.config import FlowFeedback as FlowFeedbackConfig
-from pipeline.engine.classes import class_index
 from pipeline.engine.layers import Layer, resolve
-from pipeline.engine.networks import spec
 from pipeline.errors import ConfigError, InputError, PipelineError
 from pipeline.guide import read_guide, smallest_side
 from pipeline.inputs import Input
@@ -33,10 +31,8 @@ from pipeline.schedule import Schedule
 if TYPE_CHECKING:
     from pipeline.engine.ascent import StepSettings
     from pipeline.engine.dreamer import Dreamer
-    from pipeline.engine.networks import Network
     from pipeline.feedback.optical_flow import FlowMethod
     from pipeline.feedback.seed import Feedback
-    from pipeline.weights import WeightFile
 
 # A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
 _STORED_BYTES_PER_PIXEL = 2.2
@@ -161,7 +157,7 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
     from pipeline.engine.dreamer import Dreamer
     from pipeline.engine.objectives import Term
     from pipeline.engine.tiles import Split
-    from pipeline.weights import load_network
+    from pipeline.weights import check_classes, load_network
 
     torch.set_num_threads(resolved.threads)
     if resolved.device.startswith("cuda"):
@@ -171,7 +167,7 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
         torch.backends.cudnn.benchmark = not resolved.deterministic
     dream = config.dream
     network, file = load_network(dream.model, dream.weights)
-    check_classes(config, network, file)
+    check_classes(network, file, dream.classes or ())
     guide = None if dream.guide is None else read_guide(dream.guide)
     chosen = layers(config)
     terms = [
@@ -203,26 +199,6 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
     if guide is not None:
         engine["guide"] = guide.sha256
     return dreamer, engine
-
-
-def check_classes(config: Config, network: "Network", file: "WeightFile") -> None:
-    """Hold the classes against the classifier that the weight file has.
-
-    Raises:
-        ConfigError: a number beyond it, or a name where it was trained on other classes.
-    """
-    facts = spec(config.dream.model)
-    for name in config.dream.classes or ():
-        count = network.module.get_parameter(f"{facts.head}.weight").shape[0]
-        if class_index(facts.name, name) >= count:
-            raise ConfigError(
-                f"dream.classes: {name} is no class of {file.path}, which has 0 to {count - 1}"
-            )
-        if count != facts.classes and not name.isdecimal():
-            raise ConfigError(
-                f'dream.classes: "{name}" is a class of ImageNet, and {file.path} has {count} '
-                "others; give a number"
-            )
 
 
 def make_feedback(

@@ -9,13 +9,14 @@ import hashlib
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.engine.classes import class_index
 from pipeline.engine.networks import Network, NetworkSpec, build, spec
-from pipeline.errors import WeightsError
+from pipeline.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,6 +135,31 @@ def load_network(
         return build(model, state), file
     except WeightsError as error:
         raise WeightsError(f"{file.path}: {error}") from error
+
+
+def check_classes(network: Network, file: WeightFile, classes: Iterable[str]) -> None:
+    """Hold classes against the classifier that a weight file has.
+
+    Args:
+        network: made of the file.
+        file: for the message.
+        classes: names or numbers, as in `dream.classes`.
+
+    Raises:
+        ConfigError: a number beyond the classifier, or a name where it knows other classes.
+    """
+    facts = spec(network.name)
+    for name in classes:
+        count = network.module.get_parameter(f"{facts.head}.weight").shape[0]
+        if class_index(facts.name, name) >= count:
+            raise ConfigError(
+                f"dream.classes: {name} is no class of {file.path}, which has 0 to {count - 1}"
+            )
+        if count != facts.classes and not name.isdecimal():
+            raise ConfigError(
+                f'dream.classes: "{name}" is a class of ImageNet, and {file.path} has {count} '
+                "others; give a number"
+            )
 
 
 def checkpoints() -> Path:

@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 
 import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,40 +66,34 @@ def turned_back(gradient: Tensor, turns: Sequence[complex]) -> Tensor:
 
 
 def _warped(picture: Tensor, turns: Sequence[complex], *, outside: str) -> Tensor:
+    """Resample: pixel z of the result shows what stood at z / turn."""
     if all(turn == 1 for turn in turns):
         return picture
-    samples = torch.split(picture, 1)
-    moved = [
-        s if turn == 1 else _bilinear(s, turn, outside)
-        for s, turn in zip(samples, turns, strict=True)
-    ]
-    return torch.cat(moved)
-
-
-def _bilinear(sample: Tensor, turn: complex, outside: str) -> Tensor:
-    """Resample [1, 3, H, W]: the result's pixel z shows what stood at z / turn."""
-    height, width = sample.shape[2:]
-    back = 1 / complex(turn)
-    if sample.device.type == "cpu":
-        x, y = (width - 1) / 2, (height - 1) / 2
-        shift = complex(x, y) * (1 - back)
-        rows = torch.tensor(
-            [[back.real, -back.imag, shift.real], [back.imag, back.real, shift.imag]]
-        )
-        moved = cv2.warpAffine(
-            sample[0].permute(1, 2, 0).contiguous().numpy(),
-            rows.numpy(),
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT if outside == "reflection" else cv2.BORDER_CONSTANT,
-        )
-        return torch.from_numpy(moved).permute(2, 0, 1)[None]
+    back = [1 / complex(turn) for turn in turns]
+    if picture.device.type == "cpu":
+        samples = zip(picture.unbind(0), back, strict=True)
+        return torch.stack([_by_opencv(sample, b, outside) for sample, b in samples])
+    height, width = picture.shape[2:]
     # grid_sample's coordinates run from -1 to 1 along either side.
     theta = [
-        [back.real, -back.imag * height / width, 0],
-        [back.imag * width / height, back.real, 0],
+        [[b.real, -b.imag * height / width, 0], [b.imag * width / height, b.real, 0]] for b in back
     ]
-    grid = F.affine_grid(
-        torch.tensor([theta]).to(sample), [1, 3, height, width], align_corners=False
+    grid = F.affine_grid(torch.tensor(theta).to(picture), list(picture.shape), align_corners=False)
+    return F.grid_sample(picture, grid, mode="bilinear", padding_mode=outside, align_corners=False)
+
+
+def _by_opencv(sample: Tensor, back: complex, outside: str) -> Tensor:
+    """Resample [3, H, W]: pixel z of the result shows what stands at z * back."""
+    if back == 1:
+        return sample
+    height, width = sample.shape[1:]
+    shift = complex(width - 1, height - 1) / 2 * (1 - back)
+    rows = np.array([[back.real, -back.imag, shift.real], [back.imag, back.real, shift.imag]])
+    moved = cv2.warpAffine(
+        sample.permute(1, 2, 0).contiguous().numpy(),
+        rows,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT if outside == "reflection" else cv2.BORDER_CONSTANT,
     )
-    return F.grid_sample(sample, grid, mode="bilinear", padding_mode=outside, align_corners=False)
+    return torch.from_numpy(moved).permute(2, 0, 1)
