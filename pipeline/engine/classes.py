@@ -51,13 +51,12 @@ def class_index(model: str, name: str) -> int:
     wanted = _plain(name)
     if wanted in plain:
         return plain[wanted]
-    near = [each for each in plain if wanted and f" {wanted} " in f" {each} "]
-    near += [each for each in get_close_matches(wanted, plain, _NEAR) if each not in near]
-    offered = " or ".join(f'"{names[plain[each]]}"' for each in near[:_NEAR])
+    within = [each for each in names if wanted and f" {wanted} " in f" {_plain(each)} "]
+    near = within + [names[plain[each]] for each in get_close_matches(wanted, plain, _NEAR)]
+    offered = " or ".join(f'"{each}"' for each in list(dict.fromkeys(near))[:_NEAR])
     hint = f"Did you mean {offered}? " if near else ""
-    raise ConfigError(
-        f'"{name}" is not a class of ImageNet. {hint}`dream classes` lists all {len(names)}.'
-    )
+    command = f"dream classes {wanted}" if within else "dream classes"
+    raise ConfigError(f'"{name}" is not a class of ImageNet. {hint}`{command}` lists them.')
 
 
 @cache

@@ -38,8 +38,12 @@ def test_classes_are_given_on_the_command_line(load) -> None:
     ("dream", "message"),
     [
         ("classes: green snak", '"green snak" is not a class of ImageNet. Did you mean "green sn'),
-        ("classes: [snake]", 'Did you mean "sea snake" or'),
-        ("classes: xqzzz", "ImageNet. `dream classes` lists all 1000."),
+        (
+            "classes: [snake]",
+            'mean "thunder snake" or "ringneck snake" or "hognose snake"? `dream cl',
+        ),
+        ("classes: [snake]", "`dream classes snake` lists them."),
+        ("classes: xqzzz", "ImageNet. `dream classes` lists them."),
         ("classes: 1000", "alexnet has classes 0 to 999, not 1000"),
         ("classes: []", "[] names no class"),
         ("classes: [1, 1]", "1 is named twice"),
