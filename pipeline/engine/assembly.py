@@ -13,7 +13,7 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import NodePathTracer
 
 from pipeline.engine import bvlc_googlenet, inception5h
-from pipeline.engine.blocks import LRN, DivisiveNorm
+from pipeline.engine.blocks import LRN, BinMeans, DivisiveNorm
 from pipeline.engine.bvlc_googlenet import BvlcGoogLeNet
 from pipeline.engine.dreamnet import DreamNet
 from pipeline.engine.inception5h import LRN_SETTINGS, Inception5h
@@ -106,6 +106,9 @@ def trace(network: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
             layer = module.get_submodule(node.target)
             if hasattr(layer, "inplace"):
                 vars(layer)["inplace"] = False
+            if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1)):
+                bins = cast("tuple[int, int]", layer.output_size)
+                module.set_submodule(node.target, BinMeans(bins).eval())
             if isinstance(layer, nn.Dropout | nn.Identity):
                 _remove(node, nodes)
     module.recompile()

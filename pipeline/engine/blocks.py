@@ -61,6 +61,36 @@ class LRN(nn.Module):
         return x / root(total, self.beta)
 
 
+class BinMeans(nn.Module):
+    """Means over a fixed number of bins along either side, whatever the size.
+
+    `nn.AdaptiveAvgPool2d` as two matrix products, since its own gradient is not the same every
+    time on a GPU: it would keep a dream of AlexNet's or VGG's classes from repeating itself.
+
+    Args:
+        bins: (rows, columns) of the result.
+    """
+
+    def __init__(self, bins: tuple[int, int]) -> None:
+        super().__init__()
+        self.bins = bins
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to (N, channels, rows, columns)."""
+        rows, columns = (
+            _shares(side, count, x) for side, count in zip(x.shape[2:], self.bins, strict=True)
+        )
+        return rows @ x @ columns.T
+
+
+def _shares(side: int, count: int, like: Tensor) -> Tensor:
+    """How much each pixel of a side counts in each bin, [count, side]; bins may overlap."""
+    pixel = torch.arange(side, device=like.device)
+    index = torch.arange(count, device=like.device)[:, None]
+    start, end = index * side // count, -(-(index + 1) * side // count)
+    return ((pixel >= start) & (pixel < end)).to(like.dtype) / (end - start)
+
+
 def root(total: Tensor, beta: float) -> Tensor:
     """Raise to the power beta; those in real use need only square roots, ten times faster."""
     if beta == 0.75:

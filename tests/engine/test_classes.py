@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 
 from pipeline.engine import classes, layers, networks
 from pipeline.engine.ascent import StepSettings
+from pipeline.engine.blocks import BinMeans
 from pipeline.engine.classes import class_index
 from pipeline.engine.dreamer import Dreamer
+from pipeline.engine.gradient import ImageGradient
 from pipeline.engine.objectives import Term
 from pipeline.errors import ConfigError
 
@@ -64,6 +66,31 @@ def test_every_classifier_ends_in_logits(name):
     node = network.nodes[networks.find_node(network.nodes, spec.head)]
     assert isinstance(network.module.get_submodule(spec.head), torch.nn.Linear | torch.nn.Conv2d)
     assert node in {n.name for n in network.module.graph.nodes if n.target == spec.head}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (6, 6), (13, 8), (20, 31)])
+def test_means_over_bins_are_torchs(size):
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    wanted = torch.nn.AdaptiveAvgPool2d((6, 7))(x)
+    found = BinMeans((6, 7))(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    slope = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad(y, x, slope)[0] for y in (wanted, found)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.cuda
+def test_a_class_of_alexnet_repeats_itself_on_a_gpu(cuda, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    network = networks.build("alexnet", None)
+    way = ImageGradient(network, [Term(networks.spec("alexnet").head, "mean", (1,))], device=cuda)
+    picture, weights = torch.rand(2, 3, 96, 128).to(cuda), torch.ones(2, 1, device=cuda)
+    torch.use_deterministic_algorithms(True)
+    try:
+        slopes = [way(picture, weights)[0] for _ in range(2)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(*slopes)
 
 
 FILES = {
