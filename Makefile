@@ -45,8 +45,8 @@ gif: setup
 test: setup
 	$(VENV)/bin/python -m pytest
 
-bench: setup # WHAT=engine, coherence or camera
-	$(VENV)/bin/python scripts/bench.py $(or $(WHAT),engine)
+bench: setup # WHAT=engine, plot, publish, coherence or camera; ROWS=B,F DEVICE=cuda of engine
+	$(VENV)/bin/python scripts/bench.py $(or $(WHAT),engine) $(if $(ROWS),--rows $(ROWS)) $(if $(DEVICE),--device $(DEVICE))
 
 check: setup
 	$(VENV)/bin/ruff check .

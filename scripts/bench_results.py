@@ -1,0 +1,205 @@
+"""What was measured, kept row by row, and as Markdown.
+
+A full run takes most of an hour. So each row is stored as it is done, a run may be stopped and
+continued or split by `--rows`, and rows measured elsewhere are never mixed in: another machine,
+device, version or number of threads is another file's business.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import bench_engine
+import bench_render
+import torch
+from bench_engine import Row
+from bench_render import BESIDE, MAIN, RENDERS, Rendering
+from bench_works import WORKS
+
+from pipeline.media.atomic import partial
+
+NONE = "not measured"
+BEGIN, END = "<!-- bench: generated -->", "<!-- end -->"
+
+
+class OtherMachineError(Exception):
+    """The file holds what another machine, or other versions, measured."""
+
+
+@dataclass
+class Results:
+    """The rows of one device, and the file they are in.
+
+    Attributes:
+        path: JSON.
+        machine: what measured them; empty where nothing is measured yet.
+        works: rows of the engine by name.
+        renders: rows of whole renders by name.
+    """
+
+    path: Path
+    machine: dict[str, str]
+    works: dict[str, Row]
+    renders: dict[str, Rendering]
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """Read a file; one that is not there has no rows."""
+        saved = json.loads(path.read_text()) if path.exists() else {}
+        return cls(
+            path,
+            saved.get("machine", {}),
+            {k: bench_engine.row_from(r) for k, r in saved.get("works", {}).items()},
+            {k: bench_render.rendering_from(r) for k, r in saved.get("renders", {}).items()},
+        )
+
+    def begin(self, machine: dict[str, str]) -> None:
+        """Go on with the rows that are there, or begin.
+
+        Raises:
+            OtherMachineError: they were measured under other conditions.
+        """
+        if differing := [k for k in self.machine if self.machine[k] != machine.get(k)]:
+            found = ", ".join(f"{k} {self.machine[k]} (here {machine.get(k)})" for k in differing)
+            raise OtherMachineError(
+                f"{self.path} was measured with {found}: --again measures anew, or move it away"
+            )
+        self.machine = machine
+
+    def has(self, name: str) -> bool:
+        """Whether a row is there."""
+        return name in self.works or name in self.renders
+
+    def add(self, row: Row | Rendering) -> None:
+        """Keep one row, on disk at once, with the table beside it."""
+        if isinstance(row, Row):
+            self.works[row.work.name] = row
+        else:
+            self.renders[row.name] = row
+        rows = {
+            "works": {k: asdict(r) for k, r in self.works.items()},
+            "renders": {k: asdict(r) for k, r in self.renders.items()},
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with partial(self.path) as unfinished:
+            unfinished.write_text(json.dumps({"machine": self.machine, **rows}, indent=2))
+        with partial(self.path.with_suffix(".md")) as unfinished:
+            unfinished.write_text(markdown(self) + "\n")
+
+
+def machine(device: str) -> dict[str, str]:
+    """What decides a number besides the code."""
+    here = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
+        "threads": str(torch.get_num_threads()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device == "cuda":
+        return {**here, "cudnn": str(torch.backends.cudnn.version())}
+    return {**here, "capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def markdown(results: Results) -> str:
+    """The tables of one device; what was not measured says so."""
+    facts = ", ".join(f"{k} {v}" for k, v in results.machine.items()) or NONE
+    return "\n".join(
+        [
+            f"Measured with: {facts}.",
+            "",
+            *_works_table(results.works),
+            "",
+            *_renders_table(results.renders),
+        ]
+    )
+
+
+def _works_table(rows: Mapping[str, Row]) -> Iterable[str]:
+    yield (
+        "| row | network, layer | size, pictures | GFLOP | baseline s | fp32 s | bf16 s | "
+        "auto s | fp32 | bf16 | user s: baseline, fp32, bf16 | of peak: fp32, bf16 | "
+        "MB: baseline, fp32, bf16 |"
+    )
+    yield "|---|---|---|---:|---:|---:|---:|---|---:|---:|---|---|---|"
+    for work in WORKS:
+        width, height = work.size
+        start = [work.name, f"{work.model} {work.at}", f"{width}x{height}, {work.batch}"]
+        row = rows.get(work.name)
+        yield _line(start + (_work_cells(row) if row else [NONE] * 10))
+
+
+def _work_cells(row: Row) -> list[str]:
+    walls = {way: cost.wall for way, cost in row.costs.items()}
+    order = ("baseline", "fp32", "bf16")
+    precision, batch = row.auto
+    shares = {p: row.gflop / walls[p] / row.peaks[p] for p in ("fp32", "bf16")}
+    return [
+        f"{row.gflop:.0f}",
+        *(_seconds(walls[way]) for way in order),
+        f"{_seconds(walls[precision])} ({precision}, batch {batch})",
+        f"{walls['baseline'] / walls['fp32']:.1f}x",
+        f"{walls['baseline'] / walls['bf16']:.1f}x",
+        ", ".join(_seconds(row.costs[way].user) for way in order),
+        ", ".join(f"{share:.0%}" for share in shares.values()),
+        ", ".join(f"{row.costs[way].memory:.0f}" for way in order),
+    ]
+
+
+def _renders_table(rows: Mapping[str, Rendering]) -> Iterable[str]:
+    parts = " | ".join([*MAIN, "rest", *BESIDE])
+    yield f"| render | precision | s/frame | wall s | user s | MB | {parts} |"
+    yield "|---|---|---:|---:|---:|---:|" + "---:|" * (len(MAIN) + 1 + len(BESIDE))
+    for name in RENDERS:
+        row = rows.get(name)
+        if row is None:
+            yield _line([name, *[NONE] * (6 + len(MAIN) + len(BESIDE))])
+            continue
+        for precision, run in row.runs.items():
+            wall, spent = run["wall"], run["parts"]
+            shares = [spent.get(part, 0.0) / wall for part in MAIN]
+            shares += [1 - sum(shares), *(spent.get(part, 0.0) / wall for part in BESIDE)]
+            yield _line(
+                [
+                    f"{name}: {row.source}",
+                    f"{precision}{' (auto)' if precision == row.auto else ''}",
+                    _seconds(wall / row.frames),
+                    f"{wall:.1f}",
+                    f"{run['user']:.1f}",
+                    f"{run['memory']:.0f}",
+                    *(f"{share:.0%}" for share in shares),
+                ]
+            )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def publish(page: Path, cpu: Results, cuda: Results) -> None:
+    """Put both devices' tables between the markers of a page.
+
+    Raises:
+        ValueError: it has no markers.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no {BEGIN} ... {END}")
+    tables = f"### CPU\n\n{markdown(cpu)}\n\n### CUDA\n\n{markdown(cuda)}"
+    with partial(page) as unfinished:
+        unfinished.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
