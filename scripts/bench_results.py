@@ -111,21 +111,26 @@ def _cpu() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def markdown(results: Results) -> str:
-    """The tables of one device; what was not measured says so."""
+def markdown(results: Results, *, whole: bool = False) -> str:
+    """The tables of one device.
+
+    Args:
+        results: what was measured.
+        whole: with the rows that were not, which say so.
+    """
     facts = ", ".join(f"{k} {v}" for k, v in results.machine.items()) or NONE
     return "\n".join(
         [
             f"Measured with: {facts}.",
             "",
-            *_works_table(results.works),
+            *_works_table(results.works, whole),
             "",
-            *_renders_table(results.renders),
+            *_renders_table(results.renders, whole),
         ]
     )
 
 
-def _works_table(rows: Mapping[str, Row]) -> Iterable[str]:
+def _works_table(rows: Mapping[str, Row], whole: bool) -> Iterable[str]:
     yield (
         "| row | network, layer | size, pictures | GFLOP | baseline s | fp32 s | bf16 s | "
         "auto s | fp32 | bf16 | user s: baseline, fp32, bf16 | of peak: fp32, bf16 | "
@@ -136,7 +141,8 @@ def _works_table(rows: Mapping[str, Row]) -> Iterable[str]:
         width, height = work.size
         start = [work.name, f"{work.model} {work.at}", f"{width}x{height}, {work.batch}"]
         row = rows.get(work.name)
-        yield _line(start + (_work_cells(row) if row else [NONE] * 10))
+        if row or whole:
+            yield _line(start + (_work_cells(row) if row else [NONE] * 10))
 
 
 def _work_cells(row: Row) -> list[str]:
@@ -156,16 +162,15 @@ def _work_cells(row: Row) -> list[str]:
     ]
 
 
-def _renders_table(rows: Mapping[str, Rendering]) -> Iterable[str]:
+def _renders_table(rows: Mapping[str, Rendering], whole: bool) -> Iterable[str]:
     parts = " | ".join([*MAIN, "rest", *BESIDE])
     yield f"| render | precision | s/frame | wall s | user s | MB | {parts} |"
     yield "|---|---|---:|---:|---:|---:|" + "---:|" * (len(MAIN) + 1 + len(BESIDE))
     for name in RENDERS:
         row = rows.get(name)
-        if row is None:
+        if row is None and whole:
             yield _line([name, *[NONE] * (6 + len(MAIN) + len(BESIDE))])
-            continue
-        for precision, run in row.runs.items():
+        for precision, run in row.runs.items() if row else ():
             wall, spent = run["wall"], run["parts"]
             shares = [spent.get(part, 0.0) / wall for part in MAIN]
             shares += [1 - sum(shares), *(spent.get(part, 0.0) / wall for part in BESIDE)]
@@ -200,6 +205,6 @@ def publish(page: Path, cpu: Results, cuda: Results) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no {BEGIN} ... {END}")
-    tables = f"### CPU\n\n{markdown(cpu)}\n\n### CUDA\n\n{markdown(cuda)}"
+    tables = f"### CPU\n\n{markdown(cpu, whole=True)}\n\n### CUDA\n\n{markdown(cuda, whole=True)}"
     with partial(page) as unfinished:
         unfinished.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")

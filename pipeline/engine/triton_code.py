@@ -1,0 +1,307 @@
+"""The GPU programs behind `triton_kernels`, which launches them and says what they compute.
+
+Every program works on BLOCK neighbouring elements of one sample, the second axis of the grid. What
+is stored is channels_last: pixel after pixel, row by row, the channels of each together; so memory
+is read and written in long runs. Offsets within a sample are 32 bits, those of samples 64.
+"""
+
+import triton
+import triton.language as tl
+
+_FLOOR = tl.constexpr(1e-12)  # torch_kernels.SMALLEST
+_THINNEST = tl.constexpr(1e-3)
+_NOWHERE = tl.constexpr(255)
+
+
+@triton.jit
+def _wrapped(at, side):
+    """Bring a row or column within the picture, around its edge."""
+    return (at % side + side) % side
+
+
+@triton.jit
+def _reflected(at, side):
+    """Bring a row or column within the picture, mirrored at its edge."""
+    at = tl.abs(at)
+    return side - 1 - tl.abs(side - 1 - at)
+
+
+@triton.jit
+def shift(
+    picture,
+    offsets,
+    result,
+    height,
+    width,
+    stride_n,
+    stride_c,
+    stride_y,
+    stride_x,
+    CHANNELS: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.shift`."""
+    n = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    c = tl.arange(0, LANES)[None, :]
+    y = _wrapped(at // width - tl.load(offsets + 2 * n).to(tl.int32), height)
+    x = _wrapped(at % width - tl.load(offsets + 2 * n + 1).to(tl.int32), width)
+    inside = (at < height * width)[:, None] & (c < CHANNELS)
+    source = picture + n * stride_n + (y * stride_y + x * stride_x)[:, None] + c * stride_c
+    target = result + n * height * width * CHANNELS + at[:, None] * CHANNELS + c
+    tl.store(target, tl.load(source, mask=inside, other=0.0), mask=inside)
+
+
+@triton.jit
+def climb(
+    shifted,
+    direction,
+    steps,
+    size,
+    offsets,
+    result,
+    height,
+    width,
+    parts,
+    PARTS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.climb`."""
+    n = tl.program_id(1).to(tl.int64)
+    part = tl.arange(0, PARTS)
+    total = tl.sum(tl.load(size + n * parts + part, mask=part < parts, other=0.0), axis=0)
+    length = tl.load(steps + n) / tl.maximum(total, _FLOOR)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    c = tl.arange(0, LANES)[None, :]
+    y = _wrapped(at // width + tl.load(offsets + 2 * n).to(tl.int32), height)
+    x = _wrapped(at % width + tl.load(offsets + 2 * n + 1).to(tl.int32), width)
+    inside = (at < height * width)[:, None] & (c < CHANNELS)
+    sample = n * height * width * CHANNELS
+    source = sample + (y * width + x)[:, None] * CHANNELS + c
+    here = tl.load(shifted + source, mask=inside, other=0.0)
+    there = here + length * tl.load(direction + source, mask=inside, other=0.0)
+    target = result + sample + at[:, None] * CHANNELS + c
+    tl.store(target, tl.minimum(tl.maximum(there, 0.0), 1.0), mask=inside)
+
+
+@triton.jit
+def cascade(
+    gradient,
+    sigmas,
+    result,
+    size,
+    height,
+    width,
+    RADIUS: tl.constexpr,
+    TAPS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.cascade`."""
+    n = tl.program_id(1).to(tl.int64)
+    sigma = tl.load(sigmas + n)
+    # exp(-d^2 / 2 s^2) of each Gaussian: d^2 times these.
+    narrow, middle, wide = 0.5 * sigma, sigma, 2.0 * sigma
+    narrow = -0.5 / (tl.maximum(narrow, _THINNEST) * tl.maximum(narrow, _THINNEST))
+    middle = -0.5 / (tl.maximum(middle, _THINNEST) * tl.maximum(middle, _THINNEST))
+    wide = -0.5 / (tl.maximum(wide, _THINNEST) * tl.maximum(wide, _THINNEST))
+    tap = tl.arange(0, TAPS)
+    square = ((tap - RADIUS) * (tap - RADIUS)).to(tl.float32)
+    a = tl.sum(tl.where(tap < 2 * RADIUS + 1, tl.exp(square * narrow), 0.0), axis=0)
+    b = tl.sum(tl.where(tap < 2 * RADIUS + 1, tl.exp(square * middle), 0.0), axis=0)
+    d = tl.sum(tl.where(tap < 2 * RADIUS + 1, tl.exp(square * wide), 0.0), axis=0)
+
+    pixels = height * width
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    c = tl.arange(0, LANES)[None, :]
+    y, x = at // width, at % width
+    inside = (at < pixels)[:, None] & (c < CHANNELS)
+    sample = n * pixels * CHANNELS
+    total = tl.zeros((BLOCK, LANES), tl.float32)
+    for down in tl.static_range(-RADIUS, RADIUS + 1):
+        row = _reflected(y + down, height) * width
+        for along in tl.static_range(-RADIUS, RADIUS + 1):
+            apart = 1.0 * (down * down + along * along)
+            weight = tl.exp(apart * narrow) / (a * a) + tl.exp(apart * middle) / (b * b)
+            weight = (weight + tl.exp(apart * wide) / (d * d)) / 3.0
+            source = sample + (row + _reflected(x + along, width))[:, None] * CHANNELS + c
+            total += weight * tl.load(gradient + source, mask=inside, other=0.0)
+    tl.store(result + sample + at[:, None] * CHANNELS + c, total, mask=inside)
+    share = tl.sum(tl.sum(tl.where(inside, tl.abs(total), 0.0), axis=1), axis=0)
+    part = n * tl.num_programs(0) + tl.program_id(0)
+    tl.store(size + part, share / (pixels * CHANNELS))
+
+
+@triton.jit
+def rectify(x, bias, count, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+    """See `torch_kernels.rectify_`."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    here = x + tl.program_id(1).to(tl.int64) * count + at
+    value = tl.load(here, mask=at < count, other=0.0).to(tl.float32)
+    value += tl.load(bias + at % CHANNELS).to(tl.float32)
+    tl.store(here, tl.maximum(value, 0.0).to(x.dtype.element_ty), mask=at < count)
+
+
+@triton.jit
+def masked(g, y, arrived, result, count, ARRIVED: tl.constexpr, BLOCK: tl.constexpr):
+    """See `torch_kernels.masked`."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    sample, inside = tl.program_id(1).to(tl.int64) * count, at < count
+    through = tl.load(y + sample + at, mask=inside, other=0.0).to(tl.float32) > 0.0
+    value = tl.load(g + sample + at, mask=inside, other=0.0).to(tl.float32)
+    value = tl.where(through, value, 0.0)
+    if ARRIVED:
+        value += tl.load(arrived + sample + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(result + sample + at, value.to(result.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def max_pool(
+    x,
+    bias,
+    result,
+    places,
+    height,
+    width,
+    rows,
+    columns,
+    CHANNELS: tl.constexpr,
+    BIAS: tl.constexpr,
+    DOWN: tl.constexpr,
+    ALONG: tl.constexpr,
+    STEP: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TOP: tl.constexpr,
+    LEFT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.max_pool`."""
+    n, at = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    count = rows * columns * CHANNELS
+    c, pixel = at % CHANNELS, at // CHANNELS
+    first_y, first_x = (pixel // columns) * STEP - TOP, (pixel % columns) * STRIDE - LEFT
+    best = tl.full((BLOCK,), float("-inf"), tl.float32)
+    place = tl.zeros((BLOCK,), tl.int32)
+    for down in tl.static_range(DOWN):
+        for along in tl.static_range(ALONG):
+            y, x_at = first_y + down, first_x + along
+            inside = (at < count) & (y >= 0) & (y < height) & (x_at >= 0) & (x_at < width)
+            source = x + n * height * width * CHANNELS + (y * width + x_at) * CHANNELS + c
+            seen = tl.load(source, mask=inside, other=float("-inf")).to(tl.float32)
+            place = tl.where(seen > best, down * ALONG + along, place)
+            best = tl.maximum(best, seen)
+    if BIAS:
+        best = tl.maximum(best + tl.load(bias + c).to(tl.float32), 0.0)
+        place = tl.where(best > 0.0, place, _NOWHERE)
+    tl.store(result + n * count + at, best.to(result.dtype.element_ty), mask=at < count)
+    tl.store(places + n * count + at, place.to(tl.uint8), mask=at < count)
+
+
+@triton.jit
+def max_pool_backward(
+    g,
+    places,
+    result,
+    height,
+    width,
+    rows,
+    columns,
+    CHANNELS: tl.constexpr,
+    DOWN: tl.constexpr,
+    ALONG: tl.constexpr,
+    STEP: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TOP: tl.constexpr,
+    LEFT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.max_pool_backward`.
+
+    Every pixel asks the windows that see it: nothing is written twice, so nothing races.
+    """
+    n, at = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    count = height * width * CHANNELS
+    c, pixel = at % CHANNELS, at // CHANNELS
+    y, x = pixel // width + TOP, pixel % width + LEFT
+    sample = n * rows * columns * CHANNELS
+    total = tl.zeros((BLOCK,), tl.float32)
+    for up in tl.static_range((DOWN + STEP - 1) // STEP):
+        for back in tl.static_range((ALONG + STRIDE - 1) // STRIDE):
+            row, column = y // STEP - up, x // STRIDE - back
+            down, along = y - row * STEP, x - column * STRIDE
+            sees = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+            sees = sees & (down < DOWN) & (along < ALONG) & (at < count)
+            source = sample + (row * columns + column) * CHANNELS + c
+            stood = tl.load(places + source, mask=sees, other=255).to(tl.int32)
+            value = tl.load(g + source, mask=sees, other=0.0).to(tl.float32)
+            total += tl.where(sees & (stood == down * ALONG + along), value, 0.0)
+    tl.store(result + n * count + at, total.to(result.dtype.element_ty), mask=at < count)
+
+
+@triton.jit
+def _response(x, at, c, inside, scale, REACH: tl.constexpr, CHANNELS: tl.constexpr):
+    """1 + scale * the sum of squares over the neighbours of channel `c`, which stands at `at`."""
+    total = tl.zeros_like(at).to(tl.float32)
+    for k in tl.static_range(-REACH, REACH + 1):
+        near = inside & (c + k >= 0) & (c + k < CHANNELS)
+        value = tl.load(x + at + k, mask=near, other=0.0).to(tl.float32)
+        total += value * value
+    return 1.0 + scale * total
+
+
+@triton.jit
+def response_norm(
+    x,
+    result,
+    count,
+    scale,
+    beta,
+    REACH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.response_norm`."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x += tl.program_id(1).to(tl.int64) * count
+    s = _response(x, at, at % CHANNELS, at < count, scale, REACH, CHANNELS)
+    value = tl.load(x + at, mask=at < count, other=0.0).to(tl.float32)
+    value = value * tl.exp(-beta * tl.log(s))
+    result += tl.program_id(1).to(tl.int64) * count
+    tl.store(result + at, value.to(result.dtype.element_ty), mask=at < count)
+
+
+@triton.jit
+def response_norm_backward(
+    g,
+    x,
+    result,
+    count,
+    scale,
+    beta,
+    REACH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """See `torch_kernels.response_norm_backward`."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    sample = tl.program_id(1).to(tl.int64) * count
+    g += sample
+    x += sample
+    c, inside = at % CHANNELS, at < count
+    shared = tl.zeros((BLOCK,), tl.float32)
+    own = tl.zeros((BLOCK,), tl.float32)
+    for k in tl.static_range(-REACH, REACH + 1):
+        near = inside & (c + k >= 0) & (c + k < CHANNELS)
+        s = _response(x, at + k, c + k, near, scale, REACH, CHANNELS)
+        power = tl.exp(-beta * tl.log(s))
+        pulled = tl.load(g + at + k, mask=near, other=0.0).to(tl.float32) * power
+        shared += pulled * tl.load(x + at + k, mask=near, other=0.0).to(tl.float32) / s
+        if k == 0:
+            own = pulled
+    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    value = own - 2.0 * beta * scale * value * shared
+    tl.store(result + sample + at, value.to(result.dtype.element_ty), mask=inside)
