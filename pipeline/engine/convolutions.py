@@ -1,7 +1,8 @@
 """Convolutions for the hand-written gradient: oneDNN called directly, and adjoints made of it.
 
 Weights are packed once per input shape, bias and ReLU are applied before the result leaves the
-cache, and a gradient is added to what has already arrived at its place in the same pass.
+cache, and a gradient is added to what has already arrived at its place in the same pass. On a GPU
+the same adjoints are made of cuDNN's convolutions.
 """
 
 from collections.abc import Callable
@@ -87,15 +88,43 @@ class Kernel:
         return y
 
 
-def adjoint(weight: Tensor, padding: Pair, stride: Pair) -> Adjoint:
-    """Make the adjoint of a convolution with respect to its input."""
+@dataclass(frozen=True, eq=False)
+class GpuKernel:
+    """A convolution's constants as cuDNN takes them: channels_last, which its matrix units read.
+
+    Which of its algorithms is the fastest is tried out for every shape
+    (`torch.backends.cudnn.benchmark`), unless results are to repeat to the byte.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    padding: Pair = (0, 0)
+    stride: Pair = (1, 1)
+
+    def __post_init__(self) -> None:
+        weight = self.weight.contiguous(memory_format=torch.channels_last)
+        object.__setattr__(self, "weight", weight)
+
+    def __call__(self, x: Tensor, *, plus: Tensor | None = None) -> Tensor:
+        """Convolve; then add `plus`."""
+        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        return y if plus is None else y.add_(plus)
+
+
+def adjoint(
+    weight: Tensor,
+    padding: Pair,
+    stride: Pair,
+    kind: type[Kernel] | type[GpuKernel] = Kernel,
+) -> Adjoint:
+    """Make the adjoint of a convolution with respect to its input, of one kind of kernel."""
     if stride == (1, 1):
         size = weight.shape[2:]
         beyond = (size[0] - 1 - padding[0], size[1] - 1 - padding[1])
-        kernel = Kernel(weight.flip(2, 3).transpose(0, 1), None, beyond)
+        kernel = kind(weight.flip(2, 3).transpose(0, 1), None, beyond)
         return lambda g, _, arrived: kernel(g, plus=arrived)
     if weight.shape[1] <= _FEW_CHANNELS:
-        return _by_phases(weight, padding, stride)
+        return _by_phases(weight, padding, stride, kind)
 
     def transposed(g: Tensor, shape: torch.Size, arrived: Tensor | None) -> Tensor:
         reached = [
@@ -108,7 +137,9 @@ def adjoint(weight: Tensor, padding: Pair, stride: Pair) -> Adjoint:
     return transposed
 
 
-def _by_phases(weight: Tensor, padding: Pair, stride: Pair) -> Adjoint:
+def _by_phases(
+    weight: Tensor, padding: Pair, stride: Pair, kind: type[Kernel] | type[GpuKernel]
+) -> Adjoint:
     """Make the adjoint of a strided convolution as one convolution without stride.
 
     Along an axis, pixel s*j + a of the input took part in output j + d through tap a + p - s*d: the
@@ -119,7 +150,7 @@ def _by_phases(weight: Tensor, padding: Pair, stride: Pair) -> Adjoint:
     columns, left, before = _taps(weight.shape[3], padding[1], stride[1])
     spare = F.pad(weight, (0, 1, 0, 1))  # one tap more, of zeros
     taps = spare[:, :, rows][..., columns]  # output, channel, row phase, row, column phase, column
-    kernel = Kernel(taps.permute(2, 4, 1, 0, 3, 5).flatten(0, 2), None, (above, before))
+    kernel = kind(taps.permute(2, 4, 1, 0, 3, 5).flatten(0, 2), None, (above, before))
 
     def interleaved(g: Tensor, shape: torch.Size, arrived: Tensor | None) -> Tensor:
         n, c, height, width = shape

@@ -27,11 +27,12 @@ pass (`objectives.py`); for the mean of squares that is the activation itself.
   dy_i/dx_j = [i = j] s_i^-b - 2 b c x_i x_j s_i^(-b-1) [j near i], hence
   dx_j = g_j s_j^-b - 2 b c x_j sum_{i near j} g_i y_i / s_i.
 
-**When it is used.** On a CPU with oneDNN, for networks made of these operations (all but
-mobilenet_v3_large). It calls operators that PyTorch does not promise to keep, so it is tried
-against autograd when it is made, and autograd does the work if anything is missing or disagrees;
-`ImageGradient.path` says which of the two it is. Over a whole dream in bf16 it is 1.1 to 1.5 times
-as fast as autograd; for a VGG, which is little but large convolutions, only 1.04.
+**When it is used.** On a CPU with oneDNN and on a GPU with cuDNN and Triton (`gpu_operations.py`),
+for networks made of these operations (all but mobilenet_v3_large). It calls operators that PyTorch
+does not promise to keep, so it is tried against autograd when it is made, and autograd does the
+work if anything is missing or disagrees; `ImageGradient.path` says which of the two it is. Over a
+whole dream in bf16 on a CPU it is 1.1 to 1.5 times as fast as autograd; for a VGG, which is little
+but large convolutions, only 1.04.
 """
 
 from collections.abc import Sequence
@@ -41,11 +42,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.engine.convolutions import PictureConv2d
+from pipeline.engine.gpu_operations import on_gpu
 from pipeline.engine.graph import FlatNetwork
+from pipeline.engine.kernels import kernels_for
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.networks import Network, truncate
 from pipeline.engine.objectives import Match, Term, climb, seeds, vocabulary
-from pipeline.engine.operations import UnsupportedError
+from pipeline.engine.operations import ON_CPU
 
 # The picture on which the two ways are compared; every layer of every network sees something in it.
 _TRIAL_SIDE = 112
@@ -76,7 +79,8 @@ class ImageGradient:
         match: what of it: "best", the feature that fits each place best; "mean", their mean.
 
     Attributes:
-        path: how the gradient is computed, for the record: "analytic" or "autograd".
+        path: how the gradient is computed, for the record: "analytic" or "autograd", on a GPU with
+            the kernels that do what is not a convolution, as in "analytic (triton)".
 
     Raises:
         ConfigError: a term's node is not in the network.
@@ -94,9 +98,8 @@ class ImageGradient:
         match: Match = "best",
     ) -> None:
         module = truncate(network, [term.node for term in terms]).to(device)
-        module = _in_precision(module, dtype).to(memory_format=torch.channels_last)
-        analytic = _analytic(module, dtype)
-        self.path = "autograd" if analytic is None else "analytic"
+        module = in_precision(module, dtype).to(memory_format=torch.channels_last)
+        analytic, self.path = _analytic(module, torch.device(device), dtype)
         self._network: Differentiable = analytic or Autograd(module)
         self._terms = tuple(terms)
         self._mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
@@ -158,7 +161,7 @@ class Autograd:
         return gradient
 
 
-def _in_precision(module: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
+def in_precision(module: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
     """Convert a cut network to `dtype`, all but the convolution that reads the picture."""
     picture = next(node for node in module.graph.nodes if node.op == "placeholder")
     (reader,) = picture.users
@@ -170,26 +173,37 @@ def _in_precision(module: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
     return module
 
 
-def _analytic(module: fx.GraphModule, dtype: torch.dtype) -> FlatNetwork | None:
-    """Make the hand-written way, if there is one here that works and agrees with autograd."""
-    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-    if not on_cpu or dtype not in _AGREEMENT:
-        return None
+def _analytic(
+    module: fx.GraphModule, device: torch.device, dtype: torch.dtype
+) -> tuple[FlatNetwork | None, str]:
+    """Make the hand-written way, if there is one here that works and agrees with autograd.
+
+    Returns:
+        It, and the name of the way that is taken.
+    """
+    builders, path = ON_CPU, "analytic"
+    if device.type == "cuda":
+        kernels = kernels_for(device)
+        builders, path = on_gpu(kernels), f"analytic ({kernels.NAME})"
+    elif device.type != "cpu":
+        return None, "autograd"
+    if dtype not in _AGREEMENT:
+        return None, "autograd"
     keep_freed_memory()
     try:
-        network = FlatNetwork(module)
-        agreement = _agreement(network, Autograd(module))
-    except (UnsupportedError, AttributeError, RuntimeError):  # not in the list; no such operator
-        return None
-    return network if agreement > _AGREEMENT[dtype] else None
+        network = FlatNetwork(module, builders)
+        agreement = _agreement(network, Autograd(module), device)
+    except Exception:  # not in the list; no such operator; no compiler: autograd needs none of it
+        return None, "autograd"
+    return (network, path) if agreement > _AGREEMENT[dtype] else (None, "autograd")
 
 
 @torch.no_grad()
-def _agreement(one: Differentiable, other: Differentiable) -> float:
+def _agreement(one: Differentiable, other: Differentiable, device: torch.device) -> float:
     """Return the cosine between two ways' gradients of the mean squares of all activations."""
     rng = torch.Generator().manual_seed(0)
     noise = torch.rand((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), generator=rng) - 0.5
-    picture = noise.contiguous(memory_format=torch.channels_last)
+    picture = noise.to(device).contiguous(memory_format=torch.channels_last)
     gradients = []
     for way in (one, other):
         activations, tape = way.forward(picture)

@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 
 from pipeline.engine import operations
 from pipeline.engine.blocks import LRN, DivisiveNorm
-from pipeline.engine.operations import Operation, UnsupportedError
+from pipeline.engine.convolutions import PictureConv2d
+from pipeline.engine.operations import ON_CPU, Builders, Operation, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class FlatNetwork:
     """A truncated network as a list of steps; value 0 is the picture.
 
     Args:
-        module: from `networks.truncate`, on the CPU.
+        module: from `networks.truncate`.
+        builders: make the operations for the device that the module is on.
 
     Raises:
         UnsupportedError: an operation has no place in the list.
     """
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, builders: Builders = ON_CPU) -> None:
         self._steps: list[Step] = []
         self._asked: tuple[int, ...] = ()
         numbers: dict[object, int] = {}
@@ -50,7 +52,14 @@ class FlatNetwork:
                 self._asked = number(node.args[0])
             elif node not in done:
                 chain = _chain(node, module)
-                operation, results = _operation(chain, module)
+                siblings = _siblings(node, module)
+                results: Sequence[object]
+                if builders.siblings and len(siblings) > 1:
+                    layers = [cast("nn.Conv2d", _layer(each[0], module)) for each in siblings]
+                    operation, results = builders.siblings(layers), [each[1] for each in siblings]
+                    chain = [link for each in siblings for link in each]
+                else:
+                    operation, results = _operation(chain, module, builders)
                 inputs = number(node.all_input_nodes)
                 self._steps.append(Step(operation, inputs, number(results)))
                 done.update(chain, results)
@@ -124,17 +133,42 @@ def _chain(node: fx.Node, module: fx.GraphModule) -> list[fx.Node]:
     return chain
 
 
+def _siblings(node: fx.Node, module: fx.GraphModule) -> list[list[fx.Node]]:
+    """Return the chains of all 1x1 convolutions that read what this one reads, if it is one."""
+    readers = [reader for reader in node.all_input_nodes[0].users if reader.op != "output"]
+    chains = [_chain(reader, module) for reader in readers]
+    alike = [chain for chain in chains if len(chain) == 2 and _is_pointwise(chain[0], module)]
+    return alike if any(chain[0] is node for chain in alike) else []
+
+
+def _is_pointwise(node: fx.Node, module: fx.GraphModule) -> bool:
+    layer = _layer(node, module)
+    if not isinstance(layer, nn.Conv2d) or isinstance(layer, PictureConv2d):
+        return False
+    plain = layer.groups == 1 and layer.padding == (0, 0)
+    return plain and (*layer.kernel_size, *layer.stride) == (1, 1, 1, 1)
+
+
 def _operation(
-    chain: Sequence[fx.Node], module: fx.GraphModule
+    chain: Sequence[fx.Node], module: fx.GraphModule, builders: Builders
 ) -> tuple[Operation, Sequence[object]]:
     """Translate a chain of nodes; also name the values that it makes, by the nodes they are."""
     node, *behind = chain
     layer = _layer(node, module)
     if isinstance(layer, nn.Conv2d):
         pool = cast("nn.MaxPool2d", _layer(behind[1], module)) if len(behind) == 2 else None
-        return operations.convolution(layer, relu=bool(behind), pool=pool), [chain[-1]]
-    if type(layer) in _LAYERS:
-        return _LAYERS[type(layer)](layer), [node]
+        return builders.convolution(layer, relu=bool(behind), pool=pool), [chain[-1]]
+    match layer:
+        case nn.ReLU():
+            return builders.relu(layer), [node]
+        case nn.MaxPool2d():
+            return builders.max_pool(layer), [node]
+        case LRN():
+            return builders.response_norm(layer), [node]
+        case DivisiveNorm():
+            return operations.divisive_norm(layer, builders.kernel), [node]
+        case nn.AvgPool2d():
+            return operations.avg_pool(layer), [node]
     inputs = node.all_input_nodes
     if node.target is torch.cat and 1 in (*node.args[1:], node.kwargs.get("dim")):
         return operations.cat(), [node]
@@ -159,11 +193,4 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     F.relu: nn.ReLU,
     F.max_pool2d: nn.MaxPool2d,
     F.avg_pool2d: nn.AvgPool2d,
-}
-_LAYERS: dict[type, Callable[..., Operation]] = {
-    nn.ReLU: operations.relu,
-    nn.MaxPool2d: operations.max_pool,
-    nn.AvgPool2d: operations.avg_pool,
-    LRN: operations.response_norm,
-    DivisiveNorm: operations.divisive_norm,
 }

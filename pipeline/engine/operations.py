@@ -1,6 +1,7 @@
 """The operations of a flat network: each a forward pass and its hand-written adjoint.
 
-`gradient.py` says why and derives them. Here they are done, on the CPU and in channels_last.
+`gradient.py` says why and derives them. Here they are done, on the CPU and in channels_last;
+`gpu_operations.py` has those that a GPU does in another way.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.engine.blocks import LRN, DivisiveNorm, root
-from pipeline.engine.convolutions import Kernel, PictureConv2d, adjoint, pair
+from pipeline.engine.convolutions import GpuKernel, Kernel, Pair, PictureConv2d, adjoint, pair
 
 Results = tuple[Sequence[Tensor], Any]
 Gradients = Sequence[Any]  # of Tensor or None
@@ -41,6 +42,28 @@ class Operation:
     backward: Callable[[Gradients, Any, Gradients], Gradients]
 
 
+@dataclass(frozen=True)
+class Builders:
+    """How the operations that differ between devices are made.
+
+    Attributes:
+        kernel: convolves with constant weights.
+        convolution: with the ReLU and the pooling behind it.
+        relu: alone.
+        max_pool: alone.
+        response_norm: alone.
+        siblings: of several 1x1 convolutions of one input, each with a ReLU behind it; None where
+            each is better done on its own.
+    """
+
+    kernel: type[Kernel] | type[GpuKernel]
+    convolution: Callable[..., Operation]
+    relu: Callable[[nn.ReLU], Operation]
+    max_pool: Callable[[nn.MaxPool2d], Operation]
+    response_norm: Callable[[LRN], Operation]
+    siblings: Callable[[Sequence[nn.Conv2d]], Operation] | None = None
+
+
 def convolution(
     layer: nn.Conv2d, *, relu: bool = False, pool: nn.MaxPool2d | None = None
 ) -> Operation:
@@ -49,9 +72,7 @@ def convolution(
     A maximum is positive where the value it came from is: the ReLU's mask may as well be applied
     to the gradient at the pool's result, which is smaller.
     """
-    if layer.groups != 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str):
-        raise UnsupportedError(str(layer))
-    padding, stride = pair(layer.padding), pair(layer.stride)
+    padding, stride = spacing(layer)
     kernel = Kernel(layer.weight, layer.bias, padding, stride)
     result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
     pull = adjoint(layer.weight.to(result), padding, stride)
@@ -74,6 +95,17 @@ def convolution(
     return Operation(forward, backward)
 
 
+def spacing(layer: nn.Conv2d) -> tuple[Pair, Pair]:
+    """Return a convolution's padding and stride.
+
+    Raises:
+        UnsupportedError: it has groups, or is dilated, or pads by a rule.
+    """
+    if layer.groups != 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str):
+        raise UnsupportedError(str(layer))
+    return pair(layer.padding), pair(layer.stride)
+
+
 def relu(layer: nn.ReLU) -> Operation:
     """Apply a ReLU that stands alone."""
     del layer  # it has no settings
@@ -83,7 +115,7 @@ def relu(layer: nn.ReLU) -> Operation:
         return (y,), y
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
-        return (_sum(arrived[0], _masked(gradients[0], saved)),)
+        return (summed(arrived[0], _masked(gradients[0], saved)),)
 
     return Operation(forward, backward)
 
@@ -100,7 +132,7 @@ def max_pool(layer: nn.MaxPool2d) -> Operation:
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         x, places = saved
         pulled = torch.ops.aten.max_pool2d_with_indices_backward
-        return (_sum(arrived[0], pulled(gradients[0], x, *window, places)),)
+        return (summed(arrived[0], pulled(gradients[0], x, *window, places)),)
 
     return Operation(forward, backward)
 
@@ -116,7 +148,7 @@ def avg_pool(layer: nn.AvgPool2d) -> Operation:
         return (layer(x),), None
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
-        return (_sum(arrived[0], layer(gradients[0])),)
+        return (summed(arrived[0], layer(gradients[0])),)
 
     return Operation(forward, backward)
 
@@ -129,7 +161,7 @@ def cat() -> Operation:
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         parts = torch.split(gradients[0], saved, 1)
-        return [_sum(a, part) for a, part in zip(arrived, parts, strict=True)]
+        return [summed(a, part) for a, part in zip(arrived, parts, strict=True)]
 
     return Operation(forward, backward)
 
@@ -147,7 +179,7 @@ def split(sizes: Sequence[int]) -> Operation:
             some.new_zeros(shape) if g is None else g
             for g, shape in zip(gradients, saved, strict=True)
         ]
-        return (_sum(arrived[0], torch.cat(parts, 1)),)
+        return (summed(arrived[0], torch.cat(parts, 1)),)
 
     return Operation(forward, backward)
 
@@ -159,7 +191,7 @@ def add() -> Operation:
         return (a + b,), None
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
-        return [_sum(a, gradients[0]) for a in arrived]
+        return [summed(a, gradients[0]) for a in arrived]
 
     return Operation(forward, backward)
 
@@ -190,12 +222,12 @@ def response_norm(layer: LRN) -> Operation:
     return _divided(partial(across, power), partial(across, slope), layer.beta)
 
 
-def divisive_norm(layer: DivisiveNorm) -> Operation:
+def divisive_norm(layer: DivisiveNorm, kind: type[Kernel] | type[GpuKernel] = Kernel) -> Operation:
     """Normalise by a weighted response of all channels: y = x / s^beta, s = 1 + gamma x^2."""
     gamma = layer.gamma.detach()[:, :, None, None]
     one = torch.ones_like(gamma[:, 0, 0, 0])
-    power = Kernel(gamma, one, (0, 0))
-    slope = Kernel(gamma.transpose(0, 1) * (-2 * layer.beta), None, (0, 0))
+    power = kind(gamma, one, (0, 0))
+    slope = kind(gamma.transpose(0, 1) * (-2 * layer.beta), None, (0, 0))
     return _divided(power, slope, layer.beta)
 
 
@@ -214,7 +246,7 @@ def _divided(
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         (g,), (x, s, d, y) = gradients, saved
         share = slope((g * y).div_(s)).mul_(x).addcdiv_(g, d)
-        return (_sum(arrived[0], share),)
+        return (summed(arrived[0], share),)
 
     return Operation(forward, backward)
 
@@ -225,5 +257,9 @@ def _masked(g: Tensor, y: Tensor) -> Tensor:
     return kept
 
 
-def _sum(arrived: Tensor | None, share: Tensor) -> Tensor:
+def summed(arrived: Tensor | None, share: Tensor) -> Tensor:
+    """Add a share to the gradient that has arrived so far."""
     return share if arrived is None else arrived + share
+
+
+ON_CPU = Builders(Kernel, convolution, relu, max_pool, response_norm)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.engine.convolutions import Pair
 
+NAME = "torch"
 NOWHERE = 255  # the place in a pooling window to which no gradient goes
 SMALLEST = 1e-12  # a gradient of this size or less does not count
 _THINNEST = 1e-3  # pixels; a Gaussian this narrow leaves a picture as it is
@@ -176,30 +177,33 @@ def max_pool_backward(g: Tensor, places: Tensor, window: Window, shape: torch.Si
     return inner.to(g.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def response_norm(x: Tensor, reach: int, scale: float, beta: float) -> Tensor:
-    """Divide by the response of neighbouring channels: y = x / (1 + scale * sum x^2) ** beta.
+def response_norm(x: Tensor, reach: int, scale: float, beta: float, bias: float) -> Tensor:
+    """Divide by the response of neighbouring channels: y = x / (bias + scale * sum x^2) ** beta.
 
     Args:
         x: [N, C, H, W], channels_last.
         reach: how many channels to each side count.
         scale: of the sum.
         beta: the exponent.
+        bias: of the sum.
     """
     wide = x.float()
-    return (wide * _response(wide, reach, scale).pow(-beta)).to(x.dtype)
+    return (wide * _response(wide, reach, scale, bias).pow(-beta)).to(x.dtype)
 
 
-def response_norm_backward(g: Tensor, x: Tensor, reach: int, scale: float, beta: float) -> Tensor:
+def response_norm_backward(
+    g: Tensor, x: Tensor, reach: int, scale: float, beta: float, bias: float
+) -> Tensor:
     """Pull a gradient back through `response_norm`: see `gradient.py`."""
     wide, pulled = x.float(), g.float()
-    s = _response(wide, reach, scale)
+    s = _response(wide, reach, scale, bias)
     power = s.pow(-beta)
     shared = _neighbours(pulled * wide * power / s, reach)
     return (pulled * power - 2 * beta * scale * wide * shared).to(g.dtype)
 
 
-def _response(x: Tensor, reach: int, scale: float) -> Tensor:
-    return 1 + scale * _neighbours(x * x, reach)
+def _response(x: Tensor, reach: int, scale: float, bias: float) -> Tensor:
+    return bias + scale * _neighbours(x * x, reach)
 
 
 def _neighbours(x: Tensor, reach: int) -> Tensor:

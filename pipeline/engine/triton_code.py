@@ -243,14 +243,14 @@ def max_pool_backward(
 
 
 @triton.jit
-def _response(x, at, c, inside, scale, REACH: tl.constexpr, CHANNELS: tl.constexpr):
-    """1 + scale * the sum of squares over the neighbours of channel `c`, which stands at `at`."""
+def _response(x, at, c, inside, scale, bias, REACH: tl.constexpr, CHANNELS: tl.constexpr):
+    """Sum up the squares around channel `c`, which stands at `at`: bias + scale * the sum."""
     total = tl.zeros_like(at).to(tl.float32)
     for k in tl.static_range(-REACH, REACH + 1):
         near = inside & (c + k >= 0) & (c + k < CHANNELS)
         value = tl.load(x + at + k, mask=near, other=0.0).to(tl.float32)
         total += value * value
-    return 1.0 + scale * total
+    return bias + scale * total
 
 
 @triton.jit
@@ -260,6 +260,7 @@ def response_norm(
     count,
     scale,
     beta,
+    bias,
     REACH: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -267,7 +268,7 @@ def response_norm(
     """See `torch_kernels.response_norm`."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     x += tl.program_id(1).to(tl.int64) * count
-    s = _response(x, at, at % CHANNELS, at < count, scale, REACH, CHANNELS)
+    s = _response(x, at, at % CHANNELS, at < count, scale, bias, REACH, CHANNELS)
     value = tl.load(x + at, mask=at < count, other=0.0).to(tl.float32)
     value = value * tl.exp(-beta * tl.log(s))
     result += tl.program_id(1).to(tl.int64) * count
@@ -282,6 +283,7 @@ def response_norm_backward(
     count,
     scale,
     beta,
+    bias,
     REACH: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -296,7 +298,7 @@ def response_norm_backward(
     own = tl.zeros((BLOCK,), tl.float32)
     for k in tl.static_range(-REACH, REACH + 1):
         near = inside & (c + k >= 0) & (c + k < CHANNELS)
-        s = _response(x, at + k, c + k, near, scale, REACH, CHANNELS)
+        s = _response(x, at + k, c + k, near, scale, bias, REACH, CHANNELS)
         power = tl.exp(-beta * tl.log(s))
         pulled = tl.load(g + at + k, mask=near, other=0.0).to(tl.float32) * power
         shared += pulled * tl.load(x + at + k, mask=near, other=0.0).to(tl.float32) / s

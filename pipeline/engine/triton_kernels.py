@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline.engine import triton_code
 from pipeline.engine.torch_kernels import Window
 
+NAME = "triton"
 # 8 elements for each of 128 threads: 16 bytes of bf16 at once.
 _BLOCK = 1024
 _PIXELS = 256  # of three channels, padded to four lanes
@@ -128,14 +129,14 @@ def max_pool_backward(g: Tensor, places: Tensor, window: Window, shape: torch.Si
     return result
 
 
-def response_norm(x: Tensor, reach: int, scale: float, beta: float) -> Tensor:
+def response_norm(x: Tensor, reach: int, scale: float, beta: float, bias: float) -> Tensor:
     """Divide by the response of neighbouring channels."""
     x = _packed(x)
     result, count = _like(x), x[0].numel()
     _launch(
         triton_code.response_norm,
         _grid(x),
-        (x, result, count, scale, beta),
+        (x, result, count, scale, beta, bias),
         REACH=reach,
         CHANNELS=x.shape[1],
         BLOCK=_BLOCK,
@@ -143,14 +144,16 @@ def response_norm(x: Tensor, reach: int, scale: float, beta: float) -> Tensor:
     return result
 
 
-def response_norm_backward(g: Tensor, x: Tensor, reach: int, scale: float, beta: float) -> Tensor:
+def response_norm_backward(
+    g: Tensor, x: Tensor, reach: int, scale: float, beta: float, bias: float
+) -> Tensor:
     """Pull a gradient back through `response_norm`."""
     g, x = _packed(g), _packed(x)
     result, count = _like(g), g[0].numel()
     _launch(
         triton_code.response_norm_backward,
         _grid(g),
-        (g, x, result, count, scale, beta),
+        (g, x, result, count, scale, beta, bias),
         REACH=reach,
         CHANNELS=x.shape[1],
         BLOCK=_BLOCK,
@@ -188,5 +191,5 @@ def _like(x: Tensor) -> Tensor:
 def _launch(
     program: Callable[..., Any], grid: tuple[int, int], arguments: tuple[Any, ...], **constants: Any
 ) -> None:
-    with torch.cuda.device_of(arguments[0]):  # Triton launches on the current device
+    with torch.cuda.device(arguments[0].get_device()):  # Triton launches on the current one
         program[grid](*arguments, **constants)  # type: ignore[index]

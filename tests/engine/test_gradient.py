@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.engine import memory, networks, operations
+from pipeline.engine import memory, networks, operations, torch_kernels
 from pipeline.engine.assembly import random_state
 from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.convolutions import Kernel
+from pipeline.engine.gpu_operations import on_gpu
 from pipeline.engine.gradient import Autograd, ImageGradient
+from pipeline.engine.graph import FlatNetwork
 from pipeline.engine.objectives import Term
 
 # Per network: some layers at once, one of them before its ReLU, and a picture of odd size.
@@ -28,6 +30,8 @@ CASES = {
     "squeezenet1_1": (["features.11", "features.7.squeeze", "features.2"], (61, 48)),
     "mobilenet_v3_large": (["features.12", "features.4.block.2"], (49, 36)),
 }
+
+GPU = on_gpu(torch_kernels)
 
 
 @cache
@@ -98,6 +102,46 @@ def test_gradient_equals_plain_autograd_with_real_weights(bvlc):
     image, weights = pictures(1, (90, 160)), torch.tensor([[1.0, 0.3]])
     slope, _ = ImageGradient(bvlc, terms)(image, weights)
     assert error(slope, plainly(bvlc, terms, image, weights)[0]) < 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "mobilenet_v3_large"])
+@torch.no_grad()
+def test_the_list_of_a_gpu_equals_autograd(name):
+    """On the CPU: cuDNN's convolutions are torch's, and the kernels have a reference in torch."""
+    nodes, size = CASES[name]
+    module = networks.truncate(built(name), nodes).to(memory_format=torch.channels_last)
+    image = (pictures(2, size) - 0.5).contiguous(memory_format=torch.channels_last)
+    results = []
+    for way in (FlatNetwork(module, GPU), Autograd(module)):
+        activations, tape = way.forward(image)
+        results.append((activations, way.backward(tape, [a.clone() for a in activations])))
+    (found, slope), (wanted, judge) = results
+    for a, b in zip(found, wanted, strict=True):
+        assert error(a, b) < 1e-5
+    assert error(slope, judge) < 1e-5
+
+
+def test_sibling_convolutions_become_one(bvlc):
+    """A block of BVLC GoogLeNet has six convolutions; three read its input."""
+    module = networks.truncate(bvlc, ["inception_3b"])
+    steps = [len(FlatNetwork(module, builders)._steps) for builders in (operations.ON_CPU, GPU)]
+    assert steps[0] - steps[1] == 2 * 2
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", CASES)
+def test_cuda_gradient_equals_the_cpus(name, dtype, cuda):
+    nodes, size = CASES[name]
+    image, weights = pictures(2, size), torch.ones(2, 1)
+    found = ImageGradient(built(name), [Term(nodes[0])], device=cuda, dtype=dtype)
+    slope, _ = found(image.to(cuda), weights.to(cuda))
+    if name == "mobilenet_v3_large":
+        assert found.path == "autograd"
+        return
+    assert found.path.startswith("analytic (")
+    wanted, _ = ImageGradient(built(name), [Term(nodes[0])])(image, weights)
+    assert cosine(slope.cpu(), wanted) > (0.999 if dtype == torch.float32 else 0.9)
 
 
 @pytest.mark.parametrize("name", CASES)

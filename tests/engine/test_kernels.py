@@ -15,6 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.engine import ascent
+from pipeline.engine.gpu_operations import on_gpu
+from pipeline.engine.gradient import Autograd, in_precision
+from pipeline.engine.graph import FlatNetwork
+from pipeline.engine.networks import build, truncate
 from pipeline.engine.torch_kernels import NOWHERE, Window
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -155,17 +159,17 @@ def test_max_pool(kernels, dtype, rectified, size, stride, padding, ceil, height
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("channels", [6, 32])
-def test_response_norm(kernels, dtype, channels):
+@pytest.mark.parametrize(("channels", "beta", "bias"), [(6, 0.75, 1.0), (32, 0.5, 2.0)])
+def test_response_norm(kernels, dtype, channels, beta, bias):
     """Torch's own normalisation judges; alpha is large so that it matters."""
     module, device = kernels
     x, g = (made(2, channels, 5, 4, seed=k, dtype=dtype) for k in range(2))
-    judge = nn.LocalResponseNorm(5, alpha=0.5, beta=0.75, k=1.0)
+    judge = nn.LocalResponseNorm(5, alpha=0.5, beta=beta, k=bias)
     wide = x.float().requires_grad_()
     wanted = judge(wide)
     (slope,) = torch.autograd.grad(wanted, wide, g.float())
     last = torch.channels_last
-    knobs = (2, 0.1, 0.75)
+    knobs = (2, 0.1, beta, bias)
     close(module.response_norm(x.to(device), *knobs), wanted.detach().to(dtype, memory_format=last))
     found = module.response_norm_backward(g.to(device), x.to(device), *knobs)
     close(found, slope.to(dtype, memory_format=last))
@@ -183,6 +187,21 @@ def test_same_bytes_every_time(kernels):
         first, again = function(*arguments), function(*arguments)
         for a, b in zip(first, again, strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@torch.no_grad()
+def test_a_whole_network(kernels, dtype):
+    """Every operation of a GPU's list, pooling and normalisation too, through to the picture."""
+    module, device = kernels
+    network = truncate(build("bvlc_googlenet", None), ["inception_3a"])
+    cut = in_precision(network, dtype).to(device, memory_format=torch.channels_last)
+    picture = made(2, 3, 23, 30, scale=0.3).to(device)
+    slopes = []
+    for way in (FlatNetwork(cut, on_gpu(module)), Autograd(cut)):
+        activations, tape = way.forward(picture)
+        slopes.append(way.backward(tape, [a.clone() for a in activations]).float().flatten())
+    assert F.cosine_similarity(*slopes, dim=0) > (0.9999 if dtype == torch.float32 else 0.98)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is that run")
