@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.engine.footing import Footing, Knobs, Step
 from pipeline.engine.restraints import restrain
 from pipeline.engine.transforms import random_turn, turned, turned_back
 
@@ -25,7 +26,7 @@ Normalisation = Literal["mean_abs", "std", "none"]
 GradientFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # As published (Gordic 2020): a 9 x 9 window, sigma growing by 2 over the iterations of an octave.
-_CASCADE_RADIUS = 4
+CASCADE_RADIUS = 4
 CASCADE_GROWTH = 2.0
 _LAPLACIAN_BANDS = 4  # google/deepdream's notebook
 _TINY = 1e-12
@@ -56,6 +57,30 @@ class StepSettings:
     rotate: float = 0.0
     scale: float = 1.0
     blur: float = 0.0
+
+
+class Plain:
+    """Steps by torch's operators, on any device; a CPU's filters are OpenCV's. See `Footing`."""
+
+    def shift(self, picture: Tensor, knobs: Knobs) -> Tensor:
+        """Shift every sample circularly by its own offset."""
+        return shift(picture, knobs.offsets)
+
+    def climb(self, shifted: Tensor, slope: Tensor, knobs: Knobs) -> Tensor:
+        """Smooth, normalise, update, clamp, unshift."""
+        direction = normalise(smooth(slope, knobs.smoothing, knobs.sigmas), knobs.normalisation)
+        climbed = torch.addcmul(shifted, knobs.steps.view(-1, 1, 1, 1), direction).clamp_(0, 1)
+        return shift(climbed, [(-y, -x) for y, x in knobs.offsets])
+
+    def walk(self, step: Step, picture: Tensor, way: Sequence[Knobs]) -> tuple[Tensor, Tensor]:
+        """Take one step after the other."""
+        dials, mean = way[0].dials.to(picture.device), way[0].mean.to(picture.device)
+        for knobs in way:
+            picture, value = step(picture, knobs._replace(dials=dials, mean=mean))
+        return picture, value
+
+
+PLAIN = Plain()
 
 
 def jitter_offset(key: int, octave: int, iteration: int, jitter: int) -> tuple[int, int]:
@@ -89,6 +114,7 @@ def ascend(
     normalisation: Normalisation = "mean_abs",
     blur_every: int = 0,
     mean: Sequence[float] = (0.5, 0.5, 0.5),
+    footing: Footing = PLAIN,
 ) -> tuple[Tensor, Tensor]:
     """Climb the objective for some steps.
 
@@ -104,21 +130,17 @@ def ascend(
         normalisation: of the gradient.
         blur_every: blur the picture after every so many steps; 0 for never.
         mean: RGB, the picture that decay pulls towards.
+        footing: how the device does its parts of a step.
 
     Returns:
         The climbed picture, and the objective's value at the last step, float32 [N].
     """
-
-    def column(numbers: Sequence[float]) -> Tensor:
-        return torch.tensor(numbers, device=picture.device).view(-1, 1, 1, 1)
-
-    weights = torch.tensor([s.weights for s in settings], device=picture.device)
-    steps = column([s.step for s in settings])
-    decays, calms = column([s.decay for s in settings]), column([s.variation for s in settings])
-    centre = column(mean).view(1, 3, 1, 1)
-    value = torch.zeros(len(settings), device=picture.device)
+    dials = torch.tensor([(s.step, s.decay, s.variation, *s.weights) for s in settings])
+    dials = dials.T.contiguous()
+    centre = torch.tensor(mean).view(1, 3, 1, 1)
     restrained = any(s.decay or s.variation for s in settings)
-    for i in range(iterations):
+
+    def knobs(i: int) -> Knobs:
         offsets = [
             jitter_offset(key, octave, i, s.jitter) for key, s in zip(keys, settings, strict=True)
         ]
@@ -126,17 +148,28 @@ def ascend(
             random_turn(key, octave, i, rotate=s.rotate, scale=s.scale)
             for key, s in zip(keys, settings, strict=True)
         ]
-        shifted = shift(picture, offsets)
-        slope, value = gradient(turned(shifted, turns), weights)
         sigmas = [smoothing_sigma(smoothing, s.sigma, i, iterations, growth) for s in settings]
-        slope = smooth(turned_back(slope, turns), smoothing, sigmas)
-        climbed = torch.addcmul(shifted, steps, normalise(slope, normalisation)).clamp_(0, 1)
-        picture = shift(climbed, [(-y, -x) for y, x in offsets])
+        blurs = [s.blur for s in settings] if blur_every and (i + 1) % blur_every == 0 else None
+        # One Gaussian's width is read where the step is put together, the cascade's on the device.
+        fixed = tuple(sigmas) if smoothing == "gaussian" else ()
+        lone = blurs or any(turn != 1 for turn in turns)
+        kind = None if lone else (smoothing, normalisation, restrained, fixed)
+        return Knobs(kind, smoothing, normalisation, offsets, sigmas, turns, blurs, dials, centre)
+
+    def step(picture: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
+        shifted = footing.shift(picture, knobs)
+        slope, value = gradient(turned(shifted, knobs.turns), knobs.weights)
+        picture = footing.climb(shifted, turned_back(slope, knobs.turns), knobs)
         if restrained:
-            picture = restrain(picture, lengths=steps, decays=decays, calms=calms, mean=centre)
-        if blur_every and (i + 1) % blur_every == 0:
-            picture = smooth(picture, "gaussian", [s.blur for s in settings])
-    return picture, value
+            lengths, decays, calms = knobs.dials[:3, :, None, None, None].unbind(0)
+            picture = restrain(
+                picture, lengths=lengths, decays=decays, calms=calms, mean=knobs.mean
+            )
+        if knobs.blurs:
+            picture = smooth(picture, "gaussian", knobs.blurs)
+        return picture, value
+
+    return footing.walk(step, picture, [knobs(i) for i in range(iterations)])
 
 
 def smoothing_sigma(
@@ -189,7 +222,7 @@ def blur(picture: Tensor, sigma: float, radius: int) -> Tensor:
     Returns:
         float32 [1, 3, H, W].
     """
-    radius = _radius_within(picture, radius)
+    radius = radius_within(picture, radius)
     if sigma <= 0 or radius < 1:
         return picture
     if picture.device.type == "cpu":  # the same filter, 40 x faster than torch's on a CPU
@@ -202,7 +235,7 @@ def blur(picture: Tensor, sigma: float, radius: int) -> Tensor:
 
 def _cascade(picture: Tensor, sigma: float) -> Tensor:
     """The mean of three Gaussians as one filter of 9 x 9 pixels."""
-    radius = _radius_within(picture, _CASCADE_RADIUS)
+    radius = radius_within(picture, CASCADE_RADIUS)
     if sigma <= 0 or radius < 1:
         return picture
     lines = [_gaussian(sigma * factor, radius) for factor in (0.5, 1.0, 2.0)]
@@ -218,7 +251,7 @@ def _gaussian(sigma: float, radius: int) -> Tensor:
     return line / line.sum()
 
 
-def _radius_within(picture: Tensor, radius: int) -> int:
+def radius_within(picture: Tensor, radius: int) -> int:
     """Reflection needs more picture than window; only the tiniest octaves are that small."""
     return min(radius, min(picture.shape[2:]) - 1)
 

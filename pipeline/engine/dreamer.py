@@ -9,13 +9,16 @@ from torch import Tensor
 
 from pipeline.engine.ascent import (
     CASCADE_GROWTH,
+    PLAIN,
     Normalisation,
     Smoothing,
     StepSettings,
     ascend,
     normalise,
 )
+from pipeline.engine.gpu_steps import GpuFooting
 from pipeline.engine.gradient import ImageGradient
+from pipeline.engine.kernels import kernels_for
 from pipeline.engine.networks import Network
 from pipeline.engine.objectives import Match, Term
 from pipeline.engine.octaves import usable_octaves
@@ -96,6 +99,10 @@ class Dreamer:
             split=split,
             normalise_tile=partial(normalise, kind=normalisation) if normalise_tiles else None,
         )
+        on_gpu = self.device.type == "cuda"
+        self._gpu = (
+            GpuFooting(kernels_for(self.device), whole=self._gradient.is_whole) if on_gpu else None
+        )
         self._octaves = octaves
         self._ratio = ratio
         self._merge: Merge = merge
@@ -112,6 +119,11 @@ class Dreamer:
     def split(self) -> Split:
         """Tiles and chunks as they are now: smaller than asked for if memory ran out."""
         return self._gradient.split
+
+    @property
+    def unrecorded(self) -> str | None:
+        """Why a GPU's steps are launched kernel by kernel; None if they are not, or on a CPU."""
+        return self._gpu.refusal if self._gpu else None
 
     @torch.no_grad()
     def __call__(
@@ -168,6 +180,7 @@ class Dreamer:
                 normalisation=self._normalisation,
                 blur_every=self._blur_every,
                 mean=self._mean,
+                footing=self._gpu or PLAIN,
             )
         assert dreamed is not None
         return Dream(dreamed, strength)

@@ -185,11 +185,10 @@ def _analytic(
     if device.type == "cuda":
         kernels = kernels_for(device)
         builders, path = on_gpu(kernels), f"analytic ({kernels.NAME})"
-    elif device.type != "cpu":
+    if device.type not in ("cpu", "cuda") or dtype not in _AGREEMENT:
         return None, "autograd"
-    if dtype not in _AGREEMENT:
-        return None, "autograd"
-    keep_freed_memory()
+    if device.type == "cpu":
+        keep_freed_memory()
     try:
         network = FlatNetwork(module, builders)
         agreement = _agreement(network, Autograd(module), device)

@@ -72,6 +72,12 @@ class TiledGradient:
                 self.split = _halved(self.split, picture.shape, error)
             torch.cuda.empty_cache()
 
+    def is_whole(self, shape: torch.Size) -> bool:
+        """Whether pictures of such a shape, [N, 3, H, W], go through the network at once."""
+        count, _, height, width = shape
+        tiled = self.split.tile is not None and max(height, width) > self.split.tile
+        return not tiled and (self.split.chunk or count) >= count
+
     def _compute(self, picture: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         count, _, height, width = picture.shape
         rows = tile_starts(height, self.split.tile)
