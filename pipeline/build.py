@@ -210,27 +210,28 @@ def make_feedback(
         config: of the render.
         inputs: what it renders.
         resolved: where it runs.
-        coming: the batches that will be asked for; their motion is found ahead of time.
+        coming: the batches that will be asked for; frames are read and motion is found ahead.
 
     Raises:
         WeightsError: no weights for a learned flow.
     """
     from pipeline.feedback.camera import CameraFeedback, CameraPath
     from pipeline.feedback.flow import FlowFeedback
-    from pipeline.feedback.seed import NoFeedback
+    from pipeline.feedback.none import NoFeedback
 
     f, device = config.feedback, resolved.device
+    nodes = [node for batch in coming for node in batch.nodes]
     if f.kind == "flow":
         return FlowFeedback(
             _flow_method(f, device),
             carry=f.carry,
             device=device,
-            coming=[node for batch in coming for node in batch.nodes],
+            coming=nodes,
             window=min(resolved.batch, sum(len(each.shots) for each in inputs))
             * (f.keyframe_every + 1),
         )
     if f.kind == "none":
-        return NoFeedback(device)
+        return NoFeedback(device, coming=nodes, window=2 * resolved.batch)
     source = inputs[0].source
     path = CameraPath(
         zoom=partial(_at_seconds, f.zoom, source.fps),

@@ -201,7 +201,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     coming = list(remaining(plan, job.ids - missing))
     for store in job.stores:
         store.recent = most_held(plan)
-    split, left = dreamer.split, set(missing)
+    split, slow_because, left = dreamer.split, dreamer.slow_because, set(missing)
     with closing(build.make_feedback(config, inputs, resolved, coming)) as feedback:
         for batch in coming:
             start = time.perf_counter()
@@ -218,6 +218,9 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
                 split = dreamer.split
                 job.manifest.record_split(asdict(split))
                 listener.notice(f"memory was short: going on in smaller pieces ({split})")
+            if dreamer.slow_because != slow_because:
+                slow_because = dreamer.slow_because
+                listener.notice(str(slow_because))
             listener.batch(
                 BatchDone(
                     frames=tuple(node.id for node in batch.nodes),

@@ -135,7 +135,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
     """Sum up the seconds spent in the parts of every render within."""
     import torch
 
-    from pipeline import build, inputs, renderer
+    from pipeline import build, frames, inputs, renderer
     from pipeline.engine.dreamer import Dreamer
     from pipeline.feedback import ways
     from pipeline.frames import FrameStore
@@ -149,6 +149,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
         ("encode", renderer, "write_output"),
         ("read", WorkingCopy, "read"),
         ("flow", ways, "find_motion"),
+        ("png", frames, "encode_png"),
         ("png", FrameStore, "_store"),
     ]
     seconds: dict[str, float] = defaultdict(float)

@@ -121,9 +121,14 @@ class Dreamer:
         return self._gradient.split
 
     @property
-    def unrecorded(self) -> str | None:
+    def slow_because(self) -> str | None:
         """Why a GPU's steps are launched kernel by kernel; None if they are not, or on a CPU."""
-        return self._gpu.refusal if self._gpu else None
+        refusal = self._gpu and self._gpu.refusal
+        return (
+            f"steps are launched kernel by kernel, not as CUDA graphs: {refusal}"
+            if refusal
+            else None
+        )
 
     @torch.no_grad()
     def __call__(

@@ -80,7 +80,7 @@ class ImageGradient:
 
     Attributes:
         path: how the gradient is computed, for the record: "analytic" or "autograd", on a GPU with
-            the kernels that do what is not a convolution, as in "analytic (triton)".
+            the kernels that do what is not a convolution, as in "analytic+triton".
 
     Raises:
         ConfigError: a term's node is not in the network.
@@ -184,7 +184,7 @@ def _analytic(
     builders, path = ON_CPU, "analytic"
     if device.type == "cuda":
         kernels = kernels_for(device)
-        builders, path = on_gpu(kernels), f"analytic ({kernels.NAME})"
+        builders, path = on_gpu(kernels), f"analytic+{kernels.NAME}"
     if device.type not in ("cpu", "cuda") or dtype not in _AGREEMENT:
         return None, "autograd"
     if device.type == "cpu":

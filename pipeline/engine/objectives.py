@@ -9,6 +9,7 @@ float32 result, where it cannot underflow.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -150,11 +151,17 @@ def climb(term: Term, activation: Tensor, features: Tensor | None = None) -> Cli
     channels = activation.shape[1]
     if bad := [c for c in term.channels if not 0 <= c < channels]:
         raise ValueError(f"{term.node} has channels 0..{channels - 1}; got {bad}")
-    chosen = list(term.channels)
+    chosen = _index(term.channels, activation.device)
     part = _evaluate(term, activation[:, chosen], None if features is None else features[:, chosen])
     direction = torch.zeros_like(activation)
     direction[:, chosen] = part.direction
     return Climb(part.value, direction, part.scale)
+
+
+@cache
+def _index(channels: tuple[int, ...], device: torch.device) -> Tensor:
+    """Moved to a GPU once: a step that copies from the host cannot be recorded."""
+    return torch.tensor(channels, device=device)
 
 
 def seeds(climbs: Sequence[Climb], weights: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:

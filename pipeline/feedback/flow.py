@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.feedback.optical_flow import FlowMethod, Hop, enlarge, sample
-from pipeline.feedback.seed import to_tensor
+from pipeline.feedback.seed import to_tensor, upload
 from pipeline.feedback.ways import Read, WayFinder
 from pipeline.media.ffmpeg import Frame
 from pipeline.plan import Node
@@ -67,7 +67,7 @@ class FlowFeedback:
             self._moved(dream, undreamed, hop)
             for dream, undreamed, hop in zip(parents, ways.parents, hops, strict=True)
         ]
-        visible = [torch.from_numpy(hop.visible).to(self._device) for hop in hops]
+        visible = [upload(hop.visible, self._device) for hop in hops]
         if len(details) == 1:
             kept = self._carry ** abs(node.id.frame - node.parents[0].frame)
             return picture + details[0] * (kept * visible[0])
@@ -89,7 +89,7 @@ class FlowFeedback:
             moved = sample(difference, hop.flow, interpolation=cubic, border=reflect)
             return torch.from_numpy(moved).permute(2, 0, 1)
         detail = to_tensor(dream, self._device) - to_tensor(source, self._device)
-        return warp(detail, torch.from_numpy(hop.flow).to(self._device))
+        return warp(detail, upload(hop.flow, self._device))
 
 
 def blend(details: Sequence[Tensor], visible: Sequence[Tensor], near: float) -> Tensor:

@@ -1,9 +1,10 @@
-"""What a feedback is, and the simplest one: no parents."""
+"""What a feedback is, and pictures to tensors and back."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.media.ffmpeg import Frame
@@ -31,30 +32,24 @@ class Feedback(Protocol):
         ...
 
 
-class NoFeedback:
-    """Every frame starts from its own source.
-
-    Args:
-        device: where the seeds are made.
-    """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._device = device
-
-    def seed(self, node: Node, source: Callable[[int], Frame], parents: Sequence[Frame]) -> Tensor:
-        """See `Feedback.seed`."""
-        return to_tensor(source(node.id.frame), self._device)
-
-    def close(self) -> None:
-        """Nothing works in the background."""
-
-
 def to_tensor(picture: Frame, device: torch.device | str) -> Tensor:
     """uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
-    return torch.from_numpy(picture).to(device).permute(2, 0, 1).float() / 255
+    return upload(picture, device).permute(2, 0, 1).float() / 255
+
+
+def upload(array: NDArray[Any], device: torch.device | str) -> Tensor:
+    """Bring an array to a device; on the way to a GPU nobody waits for it."""
+    tensor = torch.from_numpy(array)
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def to_pictures(dreams: Tensor) -> list[Frame]:
     """float32 [N, 3, H, W] in [0, 1] -> N of uint8 [H, W, 3], rounded."""
     rounded = (dreams * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    return list(rounded.cpu().numpy())
+    if not rounded.is_cuda:
+        return list(rounded.cpu().numpy())
+    fetched = torch.empty(rounded.shape, dtype=torch.uint8, pin_memory=True)
+    fetched.copy_(rounded)
+    return list(fetched.numpy())

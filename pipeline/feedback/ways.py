@@ -41,7 +41,8 @@ class WayFinder:
     are found by a few more. All bookkeeping is the caller's thread's.
 
     Args:
-        method: finds the flow between two neighbouring frames; called from several threads.
+        method: finds the flow between two neighbouring frames; called from several threads. None
+            where no frame has parents: frames are then only read ahead.
         coming: the nodes that will be asked for, in order; without them nothing is found ahead.
         window: how many frames to keep: lanes * (keyframe_every + 1) reads every frame once.
         workers: threads that find motions; None for a fourth of the cores, up to 4.
@@ -49,7 +50,7 @@ class WayFinder:
 
     def __init__(
         self,
-        method: FlowMethod,
+        method: FlowMethod | None,
         *,
         coming: Iterable[Node] = (),
         window: int = 5,
@@ -116,10 +117,12 @@ class WayFinder:
 
     def _motion(self, later: FrameId) -> Future[Motion]:
         """Between a frame and the one before it."""
+        assert self._method  # for mypy: there are parents
+        method = self._method
 
         def submit() -> Future[Motion]:
             a, b = self._frame(FrameId(later.input, later.frame - 1)), self._frame(later)
-            return self._workers.submit(lambda: find_motion(a.result(), b.result(), self._method))
+            return self._workers.submit(lambda: find_motion(a.result(), b.result(), method))
 
         return self._kept(self._motions, later, submit)
 

@@ -188,7 +188,7 @@ def test_pieces_are_not_recorded(gradient):
 
 def test_a_cpu_has_no_recordings(dreamnet):
     assert kernels_for(torch.device("cpu")) is torch_kernels
-    assert Dreamer(dreamnet, [Term("mixed3a")]).unrecorded is None
+    assert Dreamer(dreamnet, [Term("mixed3a")]).slow_because is None
 
 
 @pytest.mark.cuda
@@ -220,6 +220,6 @@ def test_cuda_repeats_to_the_byte_if_asked(dreamnet, cuda):
                 dream = dreamer(pictures(), iterations=4, keys=[1, 2], settings=SETTINGS)
                 runs.append(dream.pictures)
         assert all(torch.equal(run, runs[0]) for run in runs)
-        assert dreamer.unrecorded is None
+        assert dreamer.slow_because is None
     finally:
         torch.use_deterministic_algorithms(False)
