@@ -27,6 +27,14 @@ def _reflected(at, side):
 
 
 @triton.jit
+def _gaussian(sigma, square, counts):
+    """Return -1 / 2 sigma^2, and the sum of a Gaussian's taps at squared distances that count."""
+    sigma = tl.maximum(sigma, _THINNEST)
+    exponent = -0.5 / (sigma * sigma)
+    return exponent, tl.sum(tl.where(counts, tl.exp(square * exponent), 0.0), axis=0)
+
+
+@triton.jit
 def shift(
     picture,
     offsets,
@@ -104,16 +112,12 @@ def cascade(
     """See `torch_kernels.cascade`."""
     n = tl.program_id(1).to(tl.int64)
     sigma = tl.load(sigmas + n)
-    # exp(-d^2 / 2 s^2) of each Gaussian: d^2 times these.
-    narrow, middle, wide = 0.5 * sigma, sigma, 2.0 * sigma
-    narrow = -0.5 / (tl.maximum(narrow, _THINNEST) * tl.maximum(narrow, _THINNEST))
-    middle = -0.5 / (tl.maximum(middle, _THINNEST) * tl.maximum(middle, _THINNEST))
-    wide = -0.5 / (tl.maximum(wide, _THINNEST) * tl.maximum(wide, _THINNEST))
     tap = tl.arange(0, TAPS)
     square = ((tap - RADIUS) * (tap - RADIUS)).to(tl.float32)
-    a = tl.sum(tl.where(tap < 2 * RADIUS + 1, tl.exp(square * narrow), 0.0), axis=0)
-    b = tl.sum(tl.where(tap < 2 * RADIUS + 1, tl.exp(square * middle), 0.0), axis=0)
-    d = tl.sum(tl.where(tap < 2 * RADIUS + 1, tl.exp(square * wide), 0.0), axis=0)
+    # Of each Gaussian: -1 / 2 s^2, and what its taps along one axis sum up to.
+    narrow, a = _gaussian(0.5 * sigma, square, tap < 2 * RADIUS + 1)
+    middle, b = _gaussian(sigma, square, tap < 2 * RADIUS + 1)
+    wide, d = _gaussian(2.0 * sigma, square, tap < 2 * RADIUS + 1)
 
     pixels = height * width
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -122,12 +126,18 @@ def cascade(
     inside = (at < pixels)[:, None] & (c < CHANNELS)
     sample = n * pixels * CHANNELS
     total = tl.zeros((BLOCK, LANES), tl.float32)
-    for down in tl.static_range(-RADIUS, RADIUS + 1):
+    # Unrolled along rows only: all the taps at once would be half a megabyte of program.
+    for k in range(2 * RADIUS + 1):
+        down = k - RADIUS
+        far = (down * down).to(tl.float32)
         row = _reflected(y + down, height) * width
+        first = tl.exp(far * narrow) / (3.0 * a * a)
+        second = tl.exp(far * middle) / (3.0 * b * b)
+        third = tl.exp(far * wide) / (3.0 * d * d)
         for along in tl.static_range(-RADIUS, RADIUS + 1):
-            apart = 1.0 * (down * down + along * along)
-            weight = tl.exp(apart * narrow) / (a * a) + tl.exp(apart * middle) / (b * b)
-            weight = (weight + tl.exp(apart * wide) / (d * d)) / 3.0
+            away = 1.0 * along * along
+            weight = first * tl.exp(away * narrow) + second * tl.exp(away * middle)
+            weight += third * tl.exp(away * wide)
             source = sample + (row + _reflected(x + along, width))[:, None] * CHANNELS + c
             total += weight * tl.load(gradient + source, mask=inside, other=0.0)
     tl.store(result + sample + at[:, None] * CHANNELS + c, total, mask=inside)
