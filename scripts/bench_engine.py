@@ -1,7 +1,7 @@
 """How fast is one dream? Ours in each precision against the field's way, on the same work.
 
-All ways of a row take turns after a turn to warm up, and the median of the turns counts: what else
-the machine does meanwhile hits them alike. Memory is that of a process of its own for each way.
+All ways of a row take turns, after one or two to warm up, and the median of the turns counts: what
+else the machine does meanwhile hits them alike. Memory is measured in a process for each way.
 """
 
 import json
@@ -86,16 +86,18 @@ def measure(work: Work, *, device: str, turns: int) -> Row:
 def interleaved(ways: Ways, *, device: str, turns: int) -> dict[str, tuple[float, float]]:
     """Median wall and user seconds of each way."""
     taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for _ in range(turns + 1):
+    warm_ups = 1 if device == "cpu" else 2  # a GPU's steps are recorded in the second
+    for _ in range(warm_ups + turns):
         for way, run in ways.items():
             _settle(device)
             start, user = time.perf_counter(), _user_seconds()
             run()
             _settle(device)
             taken[way].append((time.perf_counter() - start, _user_seconds() - user))
+    counted = {way: each[warm_ups:] for way, each in taken.items()}
     return {
-        way: (statistics.median(w for w, _ in each[1:]), statistics.median(u for _, u in each[1:]))
-        for way, each in taken.items()
+        way: (statistics.median(w for w, _ in each), statistics.median(u for _, u in each))
+        for way, each in counted.items()
     }
 
 
@@ -112,10 +114,13 @@ def memory_of(work: Work, way: str, device: str) -> float:
 
 def _measure_memory(work: Work, way: str, device: str) -> float:
     libraries = resident_peak()
+    run: Callable[[], object]
     if way == "baseline":
-        baseline(work, device)()
+        run = baseline(work, device)
     else:
-        dream_of(work, ours(work, weights_of(work.model)[0], way, device))()
+        run = dream_of(work, ours(work, weights_of(work.model)[0], way, device))
+    for _ in range(2):
+        run()
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 1e6
     return resident_peak() - libraries

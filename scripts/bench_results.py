@@ -142,7 +142,7 @@ def _works_table(rows: Mapping[str, Row], whole: bool) -> Iterable[str]:
         start = [work.name, f"{work.model} {work.at}", f"{width}x{height}, {work.batch}"]
         row = rows.get(work.name)
         if row or whole:
-            yield _line(start + (_work_cells(row) if row else [NONE] * 10))
+            yield _line(start + (_work_cells(row) if row else [NONE, *[""] * 9]))
 
 
 def _work_cells(row: Row) -> list[str]:
@@ -169,7 +169,7 @@ def _renders_table(rows: Mapping[str, Rendering], whole: bool) -> Iterable[str]:
     for name in RENDERS:
         row = rows.get(name)
         if row is None and whole:
-            yield _line([name, *[NONE] * (6 + len(MAIN) + len(BESIDE))])
+            yield _line([name, NONE, *[""] * (5 + len(MAIN) + len(BESIDE))])
         for precision, run in row.runs.items() if row else ():
             wall, spent = run["wall"], run["parts"]
             shares = [spent.get(part, 0.0) / wall for part in MAIN]

@@ -1,14 +1,25 @@
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline import frames
 from pipeline.errors import PipelineError, ResumeError
-from pipeline.frames import FrameRecord, FrameStore, locked, read_journal, read_json, write_json
+from pipeline.frames import (
+    FrameRecord,
+    FrameStore,
+    encode_png,
+    locked,
+    read_journal,
+    read_json,
+    write_json,
+)
 
 
 def picture(seed: int, size: tuple[int, int] = (20, 30)) -> np.ndarray:
@@ -92,6 +103,28 @@ def test_no_more_than_two_batches_wait(tmp_path, monkeypatch):
     third.join(10)
     store.close()
     assert len(list((tmp_path / "frames").iterdir())) == 3
+
+
+def test_frames_encoded_side_by_side_are_stored_in_order(tmp_path, monkeypatch):
+    """The first of a batch takes longest: four encoders are at work before it is done."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    others = threading.Barrier(4)
+
+    def encode(frame):
+        if frame[0, 0, 0] < 4:
+            others.wait(10)
+        if frame[0, 0, 0] == 0:
+            time.sleep(0.05)
+        return encode_png(frame)
+
+    monkeypatch.setattr(frames, "encode_png", encode)
+    with FrameStore(tmp_path) as store:
+        pictures = [np.full((4, 4, 3), k, np.uint8) for k in range(6)]
+        store.write([FrameRecord(k, 0, 0) for k in range(6)], pictures)
+    lines = (tmp_path / "frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(6))
+    with FrameStore(tmp_path) as store:
+        assert [int(store.read(k)[0, 0, 0]) for k in range(6)] == list(range(6))
 
 
 def test_removing_leaves_other_peoples_files(tmp_path):

@@ -52,8 +52,12 @@ from pipeline.engine.operations import ON_CPU
 
 # The picture on which the two ways are compared; every layer of every network sees something in it.
 _TRIAL_SIDE = 112
-# The least cosine: rounding leaves .999999 and .9999 in the deepest networks.
-_AGREEMENT = {torch.float32: 0.9999, torch.bfloat16: 0.998}
+# The least cosine: rounding leaves .999999, and .9999 in the deepest networks. On a GPU the two
+# round in other places: two bf16 gradients that agree to .99 with float32's agree to .95.
+_AGREEMENT = {
+    "cpu": {torch.float32: 0.9999, torch.bfloat16: 0.998},
+    "cuda": {torch.float32: 0.9999, torch.bfloat16: 0.9},
+}
 
 
 class Differentiable(Protocol):
@@ -185,7 +189,8 @@ def _analytic(
     if device.type == "cuda":
         kernels = kernels_for(device)
         builders, path = on_gpu(kernels), f"analytic+{kernels.NAME}"
-    if device.type not in ("cpu", "cuda") or dtype not in _AGREEMENT:
+    least = _AGREEMENT.get(device.type, {}).get(dtype)
+    if least is None:
         return None, "autograd"
     if device.type == "cpu":
         keep_freed_memory()
@@ -194,7 +199,7 @@ def _analytic(
         agreement = _agreement(network, Autograd(module), device)
     except Exception:  # not in the list; no such operator; no compiler: autograd needs none of it
         return None, "autograd"
-    return (network, path) if agreement > _AGREEMENT[dtype] else (None, "autograd")
+    return (network, path) if agreement > least else (None, "autograd")
 
 
 @torch.no_grad()
@@ -204,8 +209,10 @@ def _agreement(one: Differentiable, other: Differentiable, device: torch.device)
     noise = torch.rand((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), generator=rng) - 0.5
     picture = noise.to(device).contiguous(memory_format=torch.channels_last)
     gradients = []
-    for way in (one, other):
-        activations, tape = way.forward(picture)
-        gradients.append(way.backward(tape, activations).double().flatten())
+    # A GPU's float32 convolutions round to ten bits unless told otherwise, too few to compare by.
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        for way in (one, other):
+            activations, tape = way.forward(picture)
+            gradients.append(way.backward(tape, activations).double().flatten())
     a, b = gradients
     return float(a @ b / (a.norm() * b.norm()))

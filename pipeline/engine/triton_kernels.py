@@ -78,6 +78,7 @@ def climb(
 
 def rectify_(x: Tensor, bias: Tensor) -> Tensor:
     """Add a bias per channel and cut off below zero, in place."""
+    x = _packed(x)
     count = x[0].numel()
     _launch(triton_code.rectify, _grid(x), (x, bias, count), CHANNELS=x.shape[1], BLOCK=_BLOCK)
     return x
