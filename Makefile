@@ -48,6 +48,11 @@ test: setup
 bench: setup # WHAT=engine, plot, publish, coherence or camera; ROWS=B,F DEVICE=cuda of engine
 	$(VENV)/bin/python scripts/bench.py $(or $(WHAT),engine) $(if $(ROWS),--rows $(ROWS)) $(if $(DEVICE),--device $(DEVICE))
 
+gpu: setup # on a machine with one: its tests, its benchmark, and the tables of docs/performance.md
+	FAIL_WITHOUT_CUDA=1 $(VENV)/bin/python -m pytest -m cuda
+	$(VENV)/bin/python scripts/bench.py engine --device cuda
+	$(VENV)/bin/python scripts/bench.py publish
+
 check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.feedback.optical_flow import FlowMethod, Hop, enlarge, sample
 from pipeline.feedback.seed import to_tensor, upload
 from pipeline.feedback.ways import Read, WayFinder
-from pipeline.media.ffmpeg import Frame
+from pipeline.media.ffmpeg import Frame, Size
 from pipeline.plan import Node
 
 # What a rejected detail weighs beside an accepted one. Where both sides are rejected, the two
@@ -62,12 +62,11 @@ class FlowFeedback:
         if not parents:
             return picture
         size = (picture.shape[2], picture.shape[1])
-        hops = [enlarge(hop, size) for hop in ways.hops]
-        details = [
-            self._moved(dream, undreamed, hop)
-            for dream, undreamed, hop in zip(parents, ways.parents, hops, strict=True)
+        inherited = [
+            self._moved(dream, undreamed, hop, size)
+            for dream, undreamed, hop in zip(parents, ways.parents, ways.hops, strict=True)
         ]
-        visible = [upload(hop.visible, self._device) for hop in hops]
+        details, visible = [each[0] for each in inherited], [each[1] for each in inherited]
         if len(details) == 1:
             kept = self._carry ** abs(node.id.frame - node.parents[0].frame)
             return picture + details[0] * (kept * visible[0])
@@ -79,17 +78,40 @@ class FlowFeedback:
         """Stop looking ahead."""
         self._ways.close()
 
-    def _moved(self, dream: Frame, source: Frame, hop: Hop) -> Tensor:
-        """Bring a parent's detail here: float32 [3, H, W]."""
+    def _moved(self, dream: Frame, source: Frame, hop: Hop, size: Size) -> tuple[Tensor, Tensor]:
+        """Bring a parent's detail here: float32 [3, H, W]; and how surely it is seen, [H, W]."""
         if self._device.type == "cpu":
+            hop = enlarge(hop, size)
             difference: NDArray[np.float32] = cv2.subtract(
                 dream, source, dtype=cv2.CV_32F
             ) / np.float32(255)
             cubic, reflect = cv2.INTER_CUBIC, cv2.BORDER_REFLECT
             moved = sample(difference, hop.flow, interpolation=cubic, border=reflect)
-            return torch.from_numpy(moved).permute(2, 0, 1)
+            return torch.from_numpy(moved).permute(2, 0, 1), torch.from_numpy(hop.visible)
+        flow, visible = enlarged(
+            upload(hop.flow, self._device), upload(hop.visible, self._device), size
+        )
         detail = to_tensor(dream, self._device) - to_tensor(source, self._device)
-        return warp(detail, upload(hop.flow, self._device))
+        return warp(detail, flow), visible
+
+
+def enlarged(flow: Tensor, visible: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """Scale a hop to frames of `size` (width, height) as `optical_flow.enlarge` does, on a GPU.
+
+    Args:
+        flow: float32 [h, w, 2], pixels, x then y.
+        visible: float32 [h, w].
+        size: of the frames.
+
+    Returns:
+        float32 [H, W, 2] and [H, W].
+    """
+    height, width = visible.shape
+    scale = torch.tensor([size[0] / width, size[1] / height, 1.0]).view(1, 3, 1, 1)
+    both = torch.cat([flow, visible[..., None]], dim=-1).permute(2, 0, 1)[None]
+    larger = F.interpolate(both, size=(size[1], size[0]), mode="bilinear", align_corners=False)
+    larger = larger * scale.to(flow.device, non_blocking=True)
+    return larger[0, :2].permute(1, 2, 0), larger[0, 2]
 
 
 def blend(details: Sequence[Tensor], visible: Sequence[Tensor], near: float) -> Tensor:

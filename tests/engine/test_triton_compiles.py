@@ -58,8 +58,8 @@ def calls(k):
         yield lambda x=x, bias=bias: k.max_pool(x, window, bias)
         small = x[:, :, :22, :40]
         yield lambda x=x, g=small, p=places: k.max_pool_backward(g, p, window, x.shape)
-        yield lambda x=x: k.response_norm(x, 2, 1e-4, 0.75)
-        yield lambda x=x: k.response_norm_backward(x, x, 2, 1e-4, 0.75)
+        yield lambda x=x: k.response_norm(x, 2, 1e-4, 0.75, 1.0)
+        yield lambda x=x: k.response_norm_backward(x, x, 2, 1e-4, 0.75, 1.0)
 
 
 @pytest.mark.parametrize("capability", [90, pytest.param(80, marks=pytest.mark.slow)])

@@ -7,8 +7,8 @@ from pipeline.config import FlowFeedback as FlowSettings
 from pipeline.engine.ascent import StepSettings
 from pipeline.engine.dreamer import Dreamer
 from pipeline.engine.objectives import Term
-from pipeline.feedback.flow import FlowFeedback, blend, warp
-from pipeline.feedback.optical_flow import dis, sample
+from pipeline.feedback.flow import FlowFeedback, blend, enlarged, warp
+from pipeline.feedback.optical_flow import Hop, dis, enlarge, sample
 from pipeline.feedback.seed import to_pictures, to_tensor
 from pipeline.plan import FrameId, Node, batches, flow_lane
 
@@ -153,6 +153,18 @@ def test_the_two_samplers_agree():
     ours = sample(picture, flow, interpolation=2, border=2)
     torchs = warp(torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(flow))
     assert np.abs(torchs.permute(1, 2, 0).numpy() - ours).mean() < 0.004
+
+
+def test_a_gpu_enlarges_hops_as_opencv_does():
+    rng = np.random.default_rng(0)
+    flow = rng.normal(0, 3, (24, 40, 2)).astype(np.float32)
+    hop = Hop(flow, rng.random((24, 40), dtype=np.float32))
+    for size in ((80, 48), (95, 61), (40, 24)):
+        wanted = enlarge(hop, size)
+        found = enlarged(torch.from_numpy(hop.flow), torch.from_numpy(hop.visible), size)
+        for ours, judge in zip(found, wanted, strict=True):
+            assert ours.shape == judge.shape
+            assert np.abs(ours.numpy() - judge).max() < 0.01
 
 
 @pytest.mark.cuda
