@@ -3,9 +3,9 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.config import FlowFeedback as FlowFeedbackConfig
 from pipeline.engine.layers import Layer, resolve
 from pipeline.errors import ConfigError, InputError, PipelineError
+from pipeline.frames import FrameStore
 from pipeline.guide import read_guide, smallest_side
 from pipeline.inputs import Input
 from pipeline.plan import (
@@ -24,6 +25,7 @@ from pipeline.plan import (
     flow_lane,
     independent_lanes,
     keyframe_distance,
+    most_held,
 )
 from pipeline.runtime import Resolved
 from pipeline.schedule import Schedule
@@ -31,11 +33,15 @@ from pipeline.schedule import Schedule
 if TYPE_CHECKING:
     from pipeline.engine.ascent import StepSettings
     from pipeline.engine.dreamer import Dreamer
+    from pipeline.feedback.color import Look
+    from pipeline.feedback.composite import Composite
     from pipeline.feedback.optical_flow import FlowMethod
     from pipeline.feedback.seed import Feedback
 
 # A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
 _STORED_BYTES_PER_PIXEL = 2.2
+# Undreamed frames kept for masks and colours: as many as most batches and their parents have.
+_MOST_UNDREAMED = 32
 
 
 def layers(config: Config) -> list[Layer]:
@@ -245,6 +251,59 @@ def make_feedback(
         size=source.sizes[0],
     )
     return CameraFeedback(path, carry=f.carry, device=device)
+
+
+def make_composite(
+    config: Config,
+    inputs: Sequence[Input],
+    resolved: Resolved,
+    *,
+    stores: Sequence[FrameStore],
+    coming: Sequence[Batch],
+) -> "Composite":
+    """Build what makes seeds and finishes dreams: feedback, masks and colours.
+
+    Args:
+        config: of the render.
+        inputs: what it renders.
+        resolved: where it runs.
+        stores: where the dreams of each input go.
+        coming: the batches that will be asked for.
+
+    Raises:
+        WeightsError: no weights for a learned flow.
+    """
+    from pipeline.feedback.composite import Composite
+
+    color = config.dream.color
+
+    return Composite(
+        make_feedback(config, inputs, resolved, coming),
+        sources=[each.source.read for each in inputs],
+        masks=[each.mask for each in inputs],
+        keep_colors=color == "keep",
+        wanted=_looks(config, inputs, stores, resolved.device) if color == "match" else None,
+        recent=min(most_held(coming), _MOST_UNDREAMED),
+        device=resolved.device,
+    )
+
+
+def _looks(
+    config: Config, inputs: Sequence[Input], stores: Sequence[FrameStore], device: str
+) -> "Callable[[FrameId], Look | None]":
+    """What `color: match` aims at: the source, or, of a zoom into noise, its first dream.
+
+    Noise is no picture: its colours are louder and its light is flatter than those of any dream.
+    """
+    from pipeline.feedback.color import look
+    from pipeline.feedback.seed import to_tensor
+
+    if config.feedback.kind != "camera":
+        return lambda id: look(to_tensor(inputs[id.input].source.read(id.frame), device))
+    noise = config.source.kind == "noise"
+    read = stores[0].read if noise else inputs[0].source.read
+    first = cache(lambda: look(to_tensor(read(0), device)))
+    return lambda id: None if noise and id.frame == 0 else first()
 
 
 def _flow_method(f: FlowFeedbackConfig, device: str) -> "FlowMethod":

@@ -1,7 +1,7 @@
 """What a render starts from, opened: noise, pictures, or videos that were ingested first."""
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -10,20 +10,18 @@ from typing import NoReturn
 
 from pipeline.config import Config, VideoSource, check_schedules
 from pipeline.errors import InputError, ResumeError
+from pipeline.mask import MOST_LANES, Progress, open_mask
 from pipeline.media.cuts import find_cuts
 from pipeline.media.facts import Facts, read_facts
 from pipeline.media.ffmpeg import Frame, Size
 from pipeline.media.files import check_readable
 from pipeline.media.ingest import fingerprint, ingest
+from pipeline.media.masks import Mask
 from pipeline.media.probe import probe
 from pipeline.media.sound import Sound, sound_of
 from pipeline.media.sources import NoiseSource, PictureSource, Source, find_pictures
 from pipeline.media.upright import working_size
 from pipeline.media.working_copy import WorkingCopy
-
-MOST_LANES = 16  # side by side; as many places of a working copy are kept open
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Input:
         source: its undreamed frames.
         shots: frames between cuts; nothing is carried from one to another.
         sound: to put beside the picture.
+        mask: where it is dreamed; None for everywhere.
         notes: lines a user should see.
     """
 
@@ -44,6 +43,7 @@ class Input:
     source: Source
     shots: tuple[range, ...]
     sound: Sound | None = None
+    mask: Mask | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -107,7 +107,8 @@ def open_inputs(
     """
     if not isinstance(config.source, VideoSource):
         source = make_source(config)
-        return [Input("", folder, source, (range(len(source.sizes)),))]
+        mask = open_mask(config, source, folder, fresh=fresh, on_progress=on_progress)
+        return [Input("", folder, source, (range(len(source.sizes)),), mask=mask)]
     files = _named(config.source, folder)
     return [
         _open_video(config, path, name, folder / name, fresh, on_progress)
@@ -117,8 +118,11 @@ def open_inputs(
 
 def look_at_inputs(config: Config, folder: Path) -> list[Input]:
     """`open_inputs` without decoding or writing anything: lengths go by the files' headers."""
+    if config.mask is not None:
+        check_readable(Path(config.mask.path))
     if not isinstance(config.source, VideoSource):
-        return open_inputs(config, folder, fresh=False)
+        source = make_source(config)
+        return [Input("", folder, source, (range(len(source.sizes)),))]
     inputs = []
     for name, path in _named(config.source, folder).items():
         found = probe(path)
@@ -127,8 +131,8 @@ def look_at_inputs(config: Config, folder: Path) -> list[Input]:
         count = max(1, round(seconds * fps))
         count = min(count, config.source.frames or count)
         sizes = [working_size(found, config.source.size)] * count
-        source = Unread(sizes, fps, [path.stem])
-        inputs.append(Input(name, folder / name, source, (range(count),)))
+        unread = Unread(sizes, fps, [path.stem])
+        inputs.append(Input(name, folder / name, unread, (range(count),)))
     return inputs
 
 
@@ -183,18 +187,20 @@ def _open_video(
     if sound is not None and not path.exists():
         notes.append(f"{path} is gone: its frames are here, but the outputs will have no sound")
         sound = None
+    video = Video(
+        [facts.size] * facts.frames,
+        facts.fps,
+        [path.stem],
+        facts.fingerprint,
+        WorkingCopy(folder, facts, readers=MOST_LANES),
+    )
     return Input(
         name=name,
         folder=folder,
-        source=Video(
-            [facts.size] * facts.frames,
-            facts.fps,
-            [path.stem],
-            facts.fingerprint,
-            WorkingCopy(folder, facts, readers=MOST_LANES),
-        ),
+        source=video,
         shots=_shots(facts, cuts),
         sound=sound,
+        mask=open_mask(config, video, folder, fresh=fresh, on_progress=on_progress),
         notes=tuple(notes),
     )
 

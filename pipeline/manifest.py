@@ -18,7 +18,7 @@ from pipeline.config import Config, Output, config_hash, differing_keys, resolve
 from pipeline.errors import ResumeError
 from pipeline.frames import FrameStore, read_json, replace_file, write_json
 from pipeline.inputs import Input
-from pipeline.media.facts import COPY, FACTS
+from pipeline.media.facts import COPY, FACTS, MASK
 
 _NAME = "manifest.json"
 _CONFIG = "config.yaml"
@@ -113,12 +113,9 @@ class Manifest:
         Raises:
             ResumeError: it is not what was rendered before.
         """
-        now = [
-            {"name": each.name, "frames": each.frames, "fingerprint": each.source.fingerprint}
-            for each in inputs
-        ]
+        now = [_identity(each) for each in inputs]
         if not self.fresh and self._data["inputs"] != now:
-            names = ", ".join(name for each in inputs for name in each.source.names[:3])
+            names = ", ".join(name for each in inputs for name in _files(each)[:3])
             raise ResumeError(
                 f"{self.folder} holds a render of other pictures ({names} changed since); "
                 "use another `name`, or --overwrite to start again"
@@ -185,6 +182,17 @@ class Manifest:
         write_json(self.folder / _NAME, self._data)
 
 
+def _identity(each: Input) -> dict[str, Any]:
+    """What a manifest keeps of an input."""
+    told = {"name": each.name, "frames": each.frames, "fingerprint": each.source.fingerprint}
+    return told if each.mask is None else told | {"mask": each.mask.fingerprint}
+
+
+def _files(each: Input) -> list[str]:
+    mask = [] if each.mask is None else [each.mask.name]
+    return [*mask, *each.source.names]
+
+
 def recorded_config(folder: Path) -> dict[str, Any]:
     """The config of the render in a folder, as plain values.
 
@@ -214,9 +222,10 @@ def remove_render(folder: Path) -> None:
     for each in found.get("inputs", [{"name": "", "frames": 0}]):
         part = folder / each["name"]
         FrameStore.remove_from(part, each["frames"])
-        for name in (COPY, FACTS):
-            (part / name).unlink(missing_ok=True)
-        if part != folder and part.is_dir() and not any(part.iterdir()):
-            part.rmdir()
+        for ingested in (part / MASK, part):
+            for name in (COPY, FACTS):
+                (ingested / name).unlink(missing_ok=True)
+            if ingested != folder and ingested.is_dir() and not any(ingested.iterdir()):
+                ingested.rmdir()
     (folder / _CONFIG).unlink(missing_ok=True)
     path.unlink()

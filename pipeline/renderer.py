@@ -11,9 +11,10 @@ from pipeline import build
 from pipeline.config import Config
 from pipeline.errors import PipelineError, ResumeError
 from pipeline.frames import FrameRecord, FrameStore, locked
-from pipeline.inputs import Input, Progress, open_inputs
+from pipeline.inputs import Input, open_inputs
 from pipeline.manifest import Manifest, remove_render
-from pipeline.media.facts import COPY
+from pipeline.mask import Progress
+from pipeline.media.facts import COPY, MASK
 from pipeline.outputs import portable_text, write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining
 from pipeline.runtime import describe, resolve_runtime
@@ -21,7 +22,7 @@ from pipeline.runtime import describe, resolve_runtime
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.feedback.seed import Feedback
+    from pipeline.feedback.composite import Composite
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def render(
         if not config.keep_frames:
             for each in job.inputs:
                 FrameStore.remove_from(each.folder, each.frames)
-                (each.folder / COPY).unlink(missing_ok=True)
+                for copy in (each.folder / COPY, each.folder / MASK / COPY):
+                    copy.unlink(missing_ok=True)
         return job.rendered(len(missing), encoded)
 
 
@@ -202,17 +204,20 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     for store in job.stores:
         store.recent = most_held(plan)
     split, slow_because, left = dreamer.split, dreamer.slow_because, set(missing)
-    with closing(build.make_feedback(config, inputs, resolved, coming)) as feedback:
+    composite = build.make_composite(config, inputs, resolved, stores=job.stores, coming=coming)
+    with closing(composite):
         for batch in coming:
             start = time.perf_counter()
             dreams = dreamer(
-                _seeds(job, batch, feedback),
+                _seeds(job, batch, composite),
                 iterations=batch.iterations,
                 keys=[build.frame_key(config.seed, *node.id) for node in batch.nodes],
                 settings=[build.step_settings(config, inputs, node.id) for node in batch.nodes],
+                reach=composite.reach(batch.nodes),
             )
             strength = dreams.strength.tolist()
-            _store(job, batch, dreams.pictures, strength, start)
+            pictures = composite.finish(batch.nodes, dreams.pictures)
+            _store(job, batch, pictures, strength, start)
             left.difference_update(node.id for node in batch.nodes)
             if dreamer.split != split:
                 split = dreamer.split
@@ -235,15 +240,13 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
         store.flush()
 
 
-def _seeds(job: _Job, batch: Batch, feedback: "Feedback") -> "Tensor":
+def _seeds(job: _Job, batch: Batch, composite: "Composite") -> "Tensor":
     import torch
 
     return torch.stack(
         [
-            feedback.seed(
-                node,
-                job.inputs[node.id.input].source.read,
-                [job.stores[parent.input].read(parent.frame) for parent in node.parents],
+            composite.seed(
+                node, [job.stores[parent.input].read(parent.frame) for parent in node.parents]
             )
             for node in batch.nodes
         ]

@@ -86,6 +86,18 @@ class VideoSource(Block):
     max_pixels: int = Field(3840 * 2160, ge=256, description=f"{MAX_PIXELS}, per frame")
 
 
+class Mask(Block):
+    """Where a picture is dreamed (white) and where it stays as it is (black)."""
+
+    path: PathText = Field(
+        description="a picture for all frames or a video with one for each, stretched to the frames"
+    )
+    feather: float = Field(
+        8.0, ge=0, le=1000, description="width of the soft edge inside the white, in pixels"
+    )
+    invert: bool = Field(False, description="dream the black part instead")
+
+
 class NoFeedback(Block):
     """Every frame is dreamed on its own."""
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import to_jsonable_python
 
-from pipeline.config.blocks import Runtime
+from pipeline.config.blocks import Mask, Runtime
 from pipeline.config.dream import Dream, LayerSettings, Smooth
 from pipeline.config.render import Config, Feedback, Output, Source
 from pipeline.config.shaping import Blur, Guide, Transforms
@@ -23,6 +23,7 @@ BLOCKS: Final[tuple[tuple[str, tuple[type[BaseModel], ...]], ...]] = (
     ("dream.smooth", (Smooth,)),
     ("dream.transforms", (Transforms,)),
     ("dream.blur", (Blur,)),
+    ("mask", (Mask,)),
     ("outputs[N]", get_args(Output)),
     ("runtime", (Runtime,)),
 )

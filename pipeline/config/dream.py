@@ -202,6 +202,12 @@ class Dream(Block):
         False, description="normalise each tile on its own rather than the whole gradient"
     )
 
+    color: Literal["free", "keep", "match"] = Field(
+        "free",
+        description="keep: the source's colours, only light is dreamed; match: every frame gets "
+        "the source's mean and contrast, so that nothing drifts",
+    )
+
     @field_validator("model")
     @classmethod
     def _known_model(cls, name: str) -> str:

@@ -17,15 +17,16 @@ def preview(config: Config) -> Config:
     """Return a config for a look at a render before it is made.
 
     At most 320 pixels on the longest side and about two seconds (24 to 48 frames) at the same frame
-    rate, the jitter scaled with the picture, one GIF. Named NAME-preview, it has its own directory.
+    rate, jitter and feather scaled with the picture, one GIF. Named NAME-preview, it has its own
+    directory.
     """
     source, scale = _smaller(config.source)
     dream = config.dream.model_copy(update={"jitter": config.dream.jitter.scaled(scale)})
     name = f"{config.name[:92]}-preview"  # a name has at most 100 characters
     gif = GifOutput(kind="gif", width=None)
-    return config.model_copy(
-        update={"name": name, "source": source, "dream": dream, "outputs": (gif,)}
-    )
+    mask = config.mask and config.mask.model_copy(update={"feather": config.mask.feather * scale})
+    update = {"name": name, "source": source, "dream": dream, "mask": mask, "outputs": (gif,)}
+    return config.model_copy(update=update)
 
 
 def _smaller(source: Source) -> tuple[Source, float]:

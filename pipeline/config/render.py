@@ -1,7 +1,7 @@
 """A whole config: one render, and what its blocks ask of one another."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -11,6 +11,7 @@ from pipeline.config.blocks import (
     GifOutput,
     ImageSource,
     ImagesSource,
+    Mask,
     Mp4Output,
     NoFeedback,
     NoiseSource,
@@ -19,9 +20,9 @@ from pipeline.config.blocks import (
     Runtime,
     VideoSource,
 )
-from pipeline.config.checks import Block, by_kind, refusal, refuse
+from pipeline.config.checks import Block, Shorthand, by_kind, refusal, refuse
 from pipeline.config.dream import Dream
-from pipeline.config.values import Component
+from pipeline.config.values import PATH_SCHEMA, Component
 
 Source = NoiseSource | ImageSource | ImagesSource | VideoSource
 Feedback = NoFeedback | CameraFeedback | FlowFeedback
@@ -36,6 +37,10 @@ FEEDBACKS: Final = {
 """What may carry the dream from frame to frame, by the kind of source."""
 
 
+def _mask_path(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
 class Config(Block):
     """One render."""
 
@@ -48,6 +53,9 @@ class Config(Block):
         Annotated[Feedback, Field(discriminator="kind")], by_kind("none", "camera", "flow")
     ] = Field(NoFeedback(kind="none"), description="how a frame inherits the dream of others")
     dream: Dream = Field(Dream(), description="what is dreamed")
+    mask: Annotated[Mask, Shorthand(_mask_path, (PATH_SCHEMA,), "path or a map")] | None = Field(
+        None, description="dream only parts of the source; null: all of it"
+    )
     outputs: tuple[
         Annotated[
             Annotated[Output, Field(discriminator="kind")], by_kind("mp4", "gif", "png", "poster")

@@ -115,6 +115,7 @@ def ascend(
     blur_every: int = 0,
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     footing: Footing = PLAIN,
+    reach: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Climb the objective for some steps.
 
@@ -131,6 +132,7 @@ def ascend(
         blur_every: blur the picture after every so many steps; 0 for never.
         mean: RGB, the picture that decay pulls towards.
         footing: how the device does its parts of a step.
+        reach: share of every step that each pixel takes, float32 [N, 1, H, W]; None for all of it.
 
     Returns:
         The climbed picture, and the objective's value at the last step, float32 [N].
@@ -154,10 +156,12 @@ def ascend(
         fixed = tuple(sigmas) if smoothing == "gaussian" else ()
         lone = blurs or any(turn != 1 for turn in turns)
         kind = None if lone else (smoothing, normalisation, restrained, fixed)
-        return Knobs(kind, smoothing, normalisation, offsets, sigmas, turns, blurs, dials, centre)
+        return Knobs(
+            kind, smoothing, normalisation, offsets, sigmas, turns, blurs, dials, centre, reach
+        )
 
-    def step(picture: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
-        shifted = footing.shift(picture, knobs)
+    def step(before: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
+        shifted = footing.shift(before, knobs)
         slope, value = gradient(turned(shifted, knobs.turns), knobs.weights)
         picture = footing.climb(shifted, turned_back(slope, knobs.turns), knobs)
         if restrained:
@@ -167,6 +171,8 @@ def ascend(
             )
         if knobs.blurs:
             picture = smooth(picture, "gaussian", knobs.blurs)
+        if knobs.reach is not None:
+            picture = torch.lerp(before, picture, knobs.reach)
         return picture, value
 
     return footing.walk(step, picture, [knobs(i) for i in range(iterations)])

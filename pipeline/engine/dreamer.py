@@ -22,7 +22,7 @@ from pipeline.engine.kernels import kernels_for
 from pipeline.engine.networks import Network
 from pipeline.engine.objectives import Match, Term
 from pipeline.engine.octaves import usable_octaves
-from pipeline.engine.pyramid import Merge, merge, pyramid
+from pipeline.engine.pyramid import Merge, merge, pyramid, resize
 from pipeline.engine.tiles import Split, TiledGradient
 
 
@@ -138,6 +138,7 @@ class Dreamer:
         iterations: int,
         keys: Sequence[int],
         settings: Sequence[StepSettings],
+        reach: Tensor | None = None,
     ) -> Dream:
         """Dream a batch.
 
@@ -150,6 +151,8 @@ class Dreamer:
             iterations: steps per octave; 0 gives the seeds back.
             keys: one per sample: decides its random shifts, with the octave and the iteration.
             settings: one per sample.
+            reach: share of every step that each pixel takes, float32 [N, 1, H, W] in [0, 1]: a
+                dream grows within it; None for all of it.
 
         Returns:
             Pictures and strength.
@@ -186,6 +189,7 @@ class Dreamer:
                 blur_every=self._blur_every,
                 mean=self._mean,
                 footing=self._gpu or PLAIN,
+                reach=None if reach is None else resize(reach, sizes[octave]).clamp(0, 1),
             )
         assert dreamed is not None
         return Dream(dreamed, strength)

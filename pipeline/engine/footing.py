@@ -29,6 +29,7 @@ class Knobs(NamedTuple):
         blurs: sigma of the blur that ends the step, pixels; None for no blur.
         dials: float32 [3 + terms, N]: step, decay, variation and the weights.
         mean: float32 [1, 3, 1, 1], the picture that decay pulls towards.
+        reach: float32 [N, 1, H, W], share of the step that a pixel takes; None for all of it.
         shifts: int64 [N, 2], the offsets where a device wants them as a tensor.
         widths: float32 [N], the sigmas, likewise.
     """
@@ -42,6 +43,7 @@ class Knobs(NamedTuple):
     blurs: Sequence[float] | None
     dials: Tensor
     mean: Tensor
+    reach: Tensor | None
     shifts: Tensor | None = None
     widths: Tensor | None = None
 

@@ -91,7 +91,7 @@ class GpuFooting:
         kinds = {knobs.kind for knobs in way}
         if self.refusal or None in kinds or len(kinds) > 1:
             return None
-        key = (picture.shape, way[0].dials.shape, *kinds)
+        key = (picture.shape, way[0].dials.shape, way[0].reach is None, *kinds)
         known = key in self._recordings
         recording = self._recordings.pop(key, None)
         if known and recording is None:

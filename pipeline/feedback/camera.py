@@ -186,6 +186,7 @@ class CameraFeedback:
         self.path = path
         self._carry = carry
         self._device = device
+        self._reached = (0, Similarity())  # where the camera has come from the first frame
 
     def seed(self, node: Node, source: Callable[[int], Frame], parents: Sequence[Frame]) -> Tensor:
         """Make a frame's seed, see `Feedback.seed`.
@@ -221,6 +222,15 @@ class CameraFeedback:
             return picture
         kept: float = self._carry ** float(frames / self.path.fps)
         return picture * kept + 0.5 * (1 - kept)
+
+    def undreamed(self, frame: int, source: Callable[[int], Frame]) -> Tensor:
+        """The first frame's source as the camera sees it from here, see `Feedback.undreamed`."""
+        if frame < self._reached[0]:
+            self._reached = (0, Similarity())
+        reached, motion = self._reached
+        self._reached = (frame, motion.then(self.path.hop(reached, frame)))
+        matrix = self.path.matrix(self._reached[1])
+        return warp(to_tensor(source(0), self._device), matrix).clamp(0, 1)
 
     def close(self) -> None:
         """Nothing works in the background."""

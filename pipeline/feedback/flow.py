@@ -74,6 +74,10 @@ class FlowFeedback:
         near = (node.id.frame - early) / (late - early)
         return picture + blend(details, visible, near)
 
+    def undreamed(self, frame: int, source: Read) -> Tensor:
+        """See `Feedback.undreamed`."""
+        return to_tensor(source(frame), self._device)
+
     def close(self) -> None:
         """Stop looking ahead."""
         self._ways.close()

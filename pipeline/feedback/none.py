@@ -34,6 +34,10 @@ class NoFeedback:
         """See `Feedback.seed`."""
         return to_tensor(self._ways.take(node, source).source, self._device)
 
+    def undreamed(self, frame: int, source: Read) -> Tensor:
+        """See `Feedback.undreamed`."""
+        return to_tensor(source(frame), self._device)
+
     def close(self) -> None:
         """Stop reading ahead."""
         self._ways.close()

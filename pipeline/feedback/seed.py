@@ -27,6 +27,10 @@ class Feedback(Protocol):
         """
         ...
 
+    def undreamed(self, frame: int, source: Callable[[int], Frame]) -> Tensor:
+        """What a frame would be without any dream, float32 [3, H, W] on the engine's device."""
+        ...
+
     def close(self) -> None:
         """Stop whatever works in the background."""
         ...

@@ -12,6 +12,7 @@ from pipeline.media.probe import SoundStream
 
 FACTS = "facts.json"
 COPY = "source.mkv"
+MASK = "mask"  # the folder, beside them, of a mask video's
 
 
 @dataclass(frozen=True)

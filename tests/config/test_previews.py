@@ -55,6 +55,13 @@ def test_a_preview_is_the_same_dream_in_its_own_directory() -> None:
     assert resolved_dict(config_from(resolved_dict(small))) == resolved_dict(small)
 
 
+def test_a_soft_edge_shrinks_with_the_picture() -> None:
+    noise = {"kind": "noise", "size": [1280, 720]}
+    small = preview(_config(noise, mask={"path": "m.png", "feather": 20, "invert": True}))
+    assert (small.mask.path, small.mask.feather, small.mask.invert) == ("m.png", 5.0, True)
+    assert preview(_config(noise, mask="m.png")).mask.feather == 2.0
+
+
 def test_a_long_name_still_names_a_directory() -> None:
     small = preview(config_from({"name": "x" * 100, "source": "noise"}))
     assert small.name == "x" * 92 + "-preview"

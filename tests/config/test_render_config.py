@@ -217,6 +217,10 @@ def test_a_flow_has_the_settings_of_its_kind(load) -> None:
         ("source: noise\ndream: {jitter: -1}", "dream.jitter: must be at least 0 at all times"),
         ("source: noise\ndream: {smooth: {kind: gaussian, sigma: -1}}", "dream.smooth.sigma: must"),
         ("source: noise\ndream: {octaves: 17}", "dream.octaves: must be at most 16, got 17"),
+        ("source: noise\nmask: {feather: 3}", "mask.path: is required"),
+        ("source: noise\nmask: {path: m.png, feather: -1}", "mask.feather: must be at least 0"),
+        ("source: noise\nmask: 3", "mask: "),
+        ("source: noise\ndream: {color: gray}", 'dream.color: "gray" is not one of free, keep'),
         ("source: noise\nruntime: {threads: 0}", "runtime.threads: 0 is neither auto nor"),
         (
             "source: noise\nruntime: {precision: half}",

@@ -38,6 +38,16 @@ def test_a_dream_is_repeatable_in_range_and_stronger(dreamnet):
     assert not torch.equal(strong.pictures, dream(dreamer, pictures(), 8, keys=[9]).pictures)
 
 
+def test_a_dream_grows_within_its_reach(dreamnet):
+    dreamer = Dreamer(dreamnet, [Term("mixed3b")], octaves=1, smallest=16)
+    seeds, reach = pictures(2), torch.ones(2, 1, 72, 96)
+    reach[1, :, :, 48:] = 0
+    whole, part = dream(dreamer, seeds, 5), dream(dreamer, seeds, 5, reach=reach)
+    assert torch.equal(part.pictures[0], whole.pictures[0])
+    assert torch.equal(part.pictures[1, ..., 48:], seeds[1, ..., 48:])
+    assert (part.pictures[1, ..., :48] - seeds[1, ..., :48]).abs().mean() > 0.02
+
+
 def test_no_iterations_give_the_seeds_back(dreamnet):
     dreamer = Dreamer(dreamnet, [Term("mixed3b")])
     seeds = pictures() * 1.5 - 0.2

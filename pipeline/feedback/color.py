@@ -1,0 +1,83 @@
+"""A dream's colours: those of its source, or with the mean and contrast of another picture."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# sRGB with its D65 white (IEC 61966-2-1): linear RGB to XYZ, relative to white.
+_TO_XYZ = (
+    (0.4124564 / 0.95047, 0.3575761 / 0.95047, 0.1804375 / 0.95047),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339 / 1.08883, 0.1191920 / 1.08883, 0.9503041 / 1.08883),
+)
+# XYZ to CIE L*a*b* (L of 0 to 100) once the cube root is taken; L's offset of 16 is left out.
+_TO_LAB = ((0.0, 116.0, 0.0), (500.0, -500.0, 0.0), (0.0, 200.0, -200.0))
+_EDGE = 6 / 29
+_LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
+_FLAT = 1e-3  # of a Lab deviation: a picture of one colour has none to stretch
+
+
+class Look(NamedTuple):
+    """A picture's colours in CIE L*a*b*: mean and standard deviation, float32 [3, 1, 1] each."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def keep_chroma(dream: Tensor, source: Tensor) -> Tensor:
+    """Take only the luma of a dream: all three channels of the source move alike.
+
+    Args:
+        dream: float32 [3, H, W] in [0, 1].
+        source: the same size, in [0, 1].
+
+    Returns:
+        float32 [3, H, W] in [0, 1].
+    """
+    weights = torch.tensor(_LUMA, device=dream.device).view(3, 1, 1)
+    return (source + ((dream - source) * weights).sum(dim=0)).clamp(0, 1)
+
+
+def look(picture: Tensor) -> Look:
+    """Measure a picture, float32 [3, H, W] in [0, 1]."""
+    lab = to_lab(picture)
+    return Look(lab.mean((1, 2), keepdim=True), lab.std((1, 2), correction=0, keepdim=True))
+
+
+def match(dream: Tensor, wanted: Look) -> Tensor:
+    """Give a dream the mean and deviation of another picture, in Lab (Reinhard et al. 2001).
+
+    Args:
+        dream: float32 [3, H, W] in [0, 1].
+        wanted: of the other picture.
+
+    Returns:
+        float32 [3, H, W] in [0, 1].
+    """
+    lab = to_lab(dream)
+    mean = lab.mean((1, 2), keepdim=True)
+    stretch = wanted.deviation / lab.std((1, 2), correction=0, keepdim=True).clamp_min(_FLAT)
+    return to_rgb((lab - mean) * stretch + wanted.mean)
+
+
+def to_lab(picture: Tensor) -> Tensor:
+    """sRGB, float32 [3, H, W] in [0, 1], to CIE L*a*b* less L's constant of 16."""
+    linear = torch.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
+    xyz = _times(_TO_XYZ, linear)
+    root = torch.where(xyz > _EDGE**3, xyz.clamp_min(0) ** (1 / 3), xyz / (3 * _EDGE**2) + 4 / 29)
+    return _times(_TO_LAB, root)
+
+
+def to_rgb(lab: Tensor) -> Tensor:
+    """The way back from `to_lab`; what sRGB cannot show is clipped: float32 [3, H, W] in [0, 1]."""
+    root = _times(torch.linalg.inv(torch.tensor(_TO_LAB)).tolist(), lab)
+    xyz = torch.where(root > _EDGE, root**3, 3 * _EDGE**2 * (root - 4 / 29))
+    linear = _times(torch.linalg.inv(torch.tensor(_TO_XYZ)).tolist(), xyz).clamp(0, 1)
+    curved = 1.055 * linear ** (1 / 2.4) - 0.055
+    return torch.where(linear <= 0.0031308, 12.92 * linear, curved).clamp(0, 1)
+
+
+def _times(matrix: object, picture: Tensor) -> Tensor:
+    """Mix the channels of every pixel."""
+    return torch.einsum("ij,jhw->ihw", torch.tensor(matrix, device=picture.device), picture)

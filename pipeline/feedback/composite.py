@@ -1,0 +1,127 @@
+"""What of a dream is kept: where the mask lets it through, and in whose colours.
+
+A frame is stored as `undreamed + mask * detail`. Its children inherit the detail itself, that is,
+what is stored divided by the mask again: along a soft edge nothing is masked twice, so a dream does
+not fade a little more with every frame that inherits it, and what moves across the edge fades in
+and out there, and only there.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.feedback.color import Look, keep_chroma, match
+from pipeline.feedback.seed import Feedback, to_pictures, to_tensor
+from pipeline.media.ffmpeg import Frame
+from pipeline.media.masks import Mask
+from pipeline.plan import FrameId, Node
+
+Read = Callable[[int], Frame]
+
+# Below this share of a mask a dream is let fade in earnest: dividing 8-bit values by less would
+# enlarge their rounding, and beyond it nothing is dreamed.
+_THINNEST = 0.25
+
+
+class Composite:
+    """Seeds with their masks taken off, dreams with their masks and colours put on.
+
+    Args:
+        feedback: makes seeds.
+        sources: of every input: reads an undreamed frame by number, uint8 RGB [H, W, 3].
+        masks: of every input; None where everything is dreamed.
+        keep_colors: take only the luma of a dream, see `keep_chroma`.
+        wanted: tells the look a frame is to have, see `match`; None for its own.
+        recent: how many undreamed frames and masks to keep.
+        device: where the pictures are.
+    """
+
+    def __init__(
+        self,
+        feedback: Feedback,
+        *,
+        sources: Sequence[Read],
+        masks: Sequence[Mask | None],
+        keep_colors: bool = False,
+        wanted: Callable[[FrameId], Look | None] | None = None,
+        recent: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._feedback = feedback
+        self._sources = sources
+        self._masks = masks
+        self._keep_colors = keep_colors
+        self._wanted = wanted
+        self._recent = recent
+        self._device = device
+        self._known: OrderedDict[FrameId, tuple[Tensor, Tensor | None]] = OrderedDict()
+
+    def seed(self, node: Node, parents: Sequence[Frame]) -> Tensor:
+        """Make a seed of the stored frames of a node's parents, float32 [3, H, W]."""
+        whole = [self._unmasked(id, each) for id, each in zip(node.parents, parents, strict=True)]
+        return self._feedback.seed(node, self._sources[node.id.input], whole)
+
+    def reach(self, nodes: Sequence[Node]) -> Tensor | None:
+        """Where steps go: float32 [N, 1, H, W] in [0, 1], or None for everywhere."""
+        if all(self._masks[node.id.input] is None for node in nodes):
+            return None
+        shares = [self._undreamed(node.id)[1] for node in nodes]
+        width, height = nodes[0].size
+        everywhere = torch.ones(height, width, device=self._device)
+        return torch.stack(
+            [everywhere if m is None else (m / _THINNEST).clamp(max=1) for m in shares]
+        )[:, None]
+
+    def finish(self, nodes: Sequence[Node], dreams: Tensor) -> Tensor:
+        """Bring dreams to what is stored.
+
+        Args:
+            nodes: N frames.
+            dreams: float32 [N, 3, H, W] in [0, 1].
+
+        Returns:
+            float32 [N, 3, H, W] in [0, 1].
+        """
+        return torch.stack(
+            [self._finished(node.id, dream) for node, dream in zip(nodes, dreams, strict=True)]
+        )
+
+    def close(self) -> None:
+        """Stop whatever works in the background."""
+        self._feedback.close()
+
+    def _finished(self, id: FrameId, dream: Tensor) -> Tensor:
+        if self._keep_colors:
+            dream = keep_chroma(dream, self._undreamed(id)[0])
+        wanted = self._wanted and self._wanted(id)
+        if wanted is not None:
+            dream = match(dream, wanted)
+        if self._masks[id.input] is None:
+            return dream
+        undreamed, mask = self._undreamed(id)
+        assert mask is not None  # for mypy
+        return torch.lerp(undreamed, dream, mask)
+
+    def _unmasked(self, id: FrameId, stored: Frame) -> Frame:
+        if self._masks[id.input] is None:
+            return stored
+        undreamed, mask = self._undreamed(id)
+        assert mask is not None  # for mypy
+        detail = (to_tensor(stored, self._device) - undreamed) / mask.clamp_min(_THINNEST)
+        return to_pictures((undreamed + detail).clamp(0, 1)[None])[0]
+
+    def _undreamed(self, id: FrameId) -> tuple[Tensor, Tensor | None]:
+        """The undreamed frame, float32 [3, H, W], and its mask, float32 [H, W]."""
+        if id not in self._known:
+            picture = self._feedback.undreamed(id.frame, self._sources[id.input])
+            mask, share = self._masks[id.input], None
+            if mask is not None:
+                field = mask.read(id.frame, (picture.shape[2], picture.shape[1]))
+                share = torch.from_numpy(field).to(self._device)
+            self._known[id] = (picture, share)
+        self._known.move_to_end(id)
+        while len(self._known) > self._recent:
+            self._known.popitem(last=False)
+        return self._known[id]
