@@ -106,6 +106,7 @@ def make_plan(config: Config, inputs: Sequence[Input], batch: int) -> list[Batch
                     every=every,
                     first_iterations=first,
                     iterations=feedback.iterations,
+                    loop=feedback.loop,
                     input=index,
                 )
             )
@@ -125,6 +126,11 @@ def make_plan(config: Config, inputs: Sequence[Input], batch: int) -> list[Batch
         else:
             lanes += independent_lanes(sizes, iterations=first, input=index)
     return list(batches(lanes, batch))
+
+
+def first_shown(config: Config) -> int:
+    """The frame that outputs begin with: a loop leaves out what its end becomes."""
+    return config.feedback.loop if config.feedback.kind == "camera" else 0
 
 
 def disk_estimate(sizes: Sequence[tuple[int, int]]) -> int:

@@ -36,6 +36,7 @@ def dry_run(config: Config, root: Path) -> list[str]:
     seconds = sum(float(each.frames / each.source.fps) for each in inputs)
     rates = ", ".join(sorted({str(each.source.fps) for each in inputs}))
     kind = config.source.kind
+    first = build.first_shown(config)
     about = "about " if kind == "video" else ""
     return [
         f"name       {config.name} -> {folder}",
@@ -43,6 +44,7 @@ def dry_run(config: Config, root: Path) -> list[str]:
         f"size       {', '.join(f'{w}x{h}' for w, h in sizes)}",
         f"keyframes  {len(keys)} dreamed, {len(nodes) - len(keys)} filled from both sides; "
         f"feedback {config.feedback.kind}",
+        *([f"loop       outputs begin with frame {first}"] if first else []),
         f"dream      {dream.model}: {terms}; {steps} steps per octave in all",
         f"octaves    {', '.join(f'{w}x{h}' for w, h in octaves)}",
         f"runtime    device {runtime.device}, precision {runtime.precision}, "

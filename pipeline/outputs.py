@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +28,32 @@ from pipeline.media.sources import Source
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """The frames of a store as a sequence of uint8 RGB [H, W, 3]."""
+    """The frames of a store, from `first` on, as a sequence of uint8 RGB [H, W, 3]."""
 
     store: FrameStore
     count: int
+    first: int = 0
 
     def __len__(self) -> int:
-        return self.count
+        return self.count - self.first
 
     def __getitem__(self, frame: int, /) -> Frame:
-        if not 0 <= frame < self.count:
+        if not 0 <= frame < len(self):
             raise IndexError(frame)
-        return self.store.read(frame)
+        return self.store.read(self.first + frame)
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self.store.read(frame) for frame in range(self.count))
+        return (self[frame] for frame in range(len(self)))
 
 
-def write_output(want: Wanted, store: FrameStore, comment: str) -> list[Path]:
+def write_output(want: Wanted, store: FrameStore, comment: str, *, first: int = 0) -> list[Path]:
     """Write one output.
 
     Args:
         want: which, of which input.
         store: the dreamed frames, all of them there.
         comment: the config, to travel inside the file.
+        first: the frame that outputs begin with; they count from it.
 
     Returns:
         The files, in order.
@@ -60,7 +63,7 @@ def write_output(want: Wanted, store: FrameStore, comment: str) -> list[Path]:
         ConfigError: a frame that the render does not have.
     """
     source, output = want.input.source, want.output
-    frames = StoredFrames(store, len(source.sizes))
+    frames = StoredFrames(store, len(source.sizes), first)
     path = want.input.folder / want.file
     match output:
         case Mp4Output():
@@ -89,7 +92,7 @@ def write_output(want: Wanted, store: FrameStore, comment: str) -> list[Path]:
         case PngOutput():
             return _write_stills(output, path, frames, source, comment)
         case PosterOutput():
-            picture = frames[_poster_frame(output, source)]
+            picture = frames[_poster_frame(output, len(frames), source.fps)]
             if path.suffix.lower() == ".png":
                 write_png(picture, path, text={"config": comment})
             else:
@@ -118,13 +121,13 @@ def _write_stills(
     return paths
 
 
-def _poster_frame(output: PosterOutput, source: Source) -> int:
-    last = len(source.sizes) - 1
+def _poster_frame(output: PosterOutput, frames: int, fps: Fraction) -> int:
+    last = frames - 1
     if output.at == "middle":
         return last // 2
     if output.at == "last":
         return last
-    return min(last, round(output.at * source.fps))
+    return min(last, round(output.at * fps))
 
 
 def portable_text(config: Config) -> str:

@@ -7,6 +7,7 @@ everything here is a pure function of its arguments, and resuming repeats the ve
 """
 
 import bisect
+import math
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,15 @@ class Node:
         parents: the frames it inherits from, in time order: none, one, or those on both sides.
         iterations: of gradient ascent per octave; 0: made from its parents alone.
         size: (width, height), pixels.
+        share: above 0 near the end of a loop: how far the frame has become its last parent, which
+            is the frame that the camera sees likewise near the beginning.
     """
 
     id: FrameId
     parents: tuple[FrameId, ...]
     iterations: int
     size: Size
+    share: float = 0.0
 
 
 Stage = tuple[Node, ...]
@@ -72,7 +76,14 @@ def keyframe_distance(every: int | str, fps: Fraction) -> int:
 
 
 def camera_lane(
-    frames: int, *, size: Size, every: int, first_iterations: int, iterations: int, input: int = 0
+    frames: int,
+    *,
+    size: Size,
+    every: int,
+    first_iterations: int,
+    iterations: int,
+    loop: int = 0,
+    input: int = 0,
 ) -> Lane:
     """Chain keyframes; fill the frames between two of them, once both are there, from both sides.
 
@@ -82,20 +93,46 @@ def camera_lane(
         every: distance of keyframes, >= 1.
         first_iterations: of frame 0, which has no parents.
         iterations: of the other keyframes.
+        loop: by how many frames the end becomes the beginning again, at most half of them: behind
+            the last frame comes frame `loop`. There keyframes take the fewer iterations the more
+            of them is there already.
         input: index of the input they belong to.
 
     Returns:
         Stages in order.
     """
-    keys = keyframes(0, frames - 1, every)
     stages: list[Stage] = [(Node(FrameId(input, 0), (), first_iterations, size),)]
+    turn = frames - loop if loop else frames - 1  # seen as frame 0 was, if there is a loop
+
+    keys = keyframes(0, turn, every)
+    if loop:
+        keys += keyframes(turn, frames, every)[1:]
+
+    closed = keys[-2] if loop > every else frames  # the last keyframe; from it on all is turned
+
+    def turned(frame: int) -> float:
+        """How much of a frame is the beginning: slowly at both ends, so that no end is seen."""
+        x = min(1.0, (frame - turn) / (closed - turn)) if frame > turn else 0.0
+        return x * x * (3 - 2 * x)
+
+    def stage(chosen: Sequence[int], sides: Sequence[int], iterations: int) -> Stage:
+        nodes = []
+        for frame in chosen:
+            seen = [*sides, frame - turn] if frame > turn else sides
+            lacking = 1 - turned(sides[0])
+            share = 1 - (1 - turned(frame)) / lacking if lacking else 1.0
+            parents = tuple(FrameId(input, f) for f in seen)
+            nodes.append(Node(FrameId(input, frame), parents, iterations, size, share))
+        return tuple(nodes)
+
     for earlier, later in pairwise(keys):
-        left, right = FrameId(input, earlier), FrameId(input, later)
-        stages.append((Node(right, (left,), iterations, size),))
-        between = range(earlier + 1, later)
-        if between:
-            fills = (Node(FrameId(input, f), (left, right), 0, size) for f in between)
-            stages.append(tuple(fills))
+        sides = [earlier]
+        if later < frames:
+            due = math.ceil(iterations * (1 - turned(later)))
+            stages.append(stage([later], sides, due))
+            sides.append(later)
+        if between := range(earlier + 1, later):
+            stages.append(stage(between, sides, 0))
     return tuple(stages)
 
 

@@ -276,7 +276,8 @@ def _encode(job: _Job) -> int:
     for want in stale:
         start = time.perf_counter()
         store = job.stores[job.inputs.index(want.input)]
-        paths = write_output(want, store, portable_text(job.config))
+        first = build.first_shown(job.config)
+        paths = write_output(want, store, portable_text(job.config), first=first)
         job.manifest.record_output(want, paths)
         several = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         name = paths[0].relative_to(job.manifest.folder)

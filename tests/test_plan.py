@@ -49,9 +49,11 @@ def lanes(draw: st.DrawFn) -> list[Lane]:
         if kind == "flow":
             result += [flow_lane(**shot) for shot in draw(shots(index))]
         elif kind == "camera":
+            frames = draw(st.integers(1, 30))
             result.append(
                 camera_lane(
-                    draw(st.integers(1, 30)),
+                    frames,
+                    loop=draw(st.integers(0, frames // 2)),
                     size=draw(SIZES),
                     every=draw(st.integers(1, 9)),
                     first_iterations=draw(st.integers(1, 20)),
@@ -112,6 +114,42 @@ def test_a_camera_lane_fills_between_keyframes():
         [(5, [3], 4)],
         [(4, [3, 5], 0)],
     ]
+
+
+def test_the_end_of_a_loop_becomes_its_beginning():
+    """Frames 10 to 15 become 0 to 5, by keyframes; behind the last frame comes frame 6."""
+    lane = camera_lane(16, size=(32, 16), every=2, first_iterations=20, iterations=4, loop=6)
+    nodes = {n.id.frame: n for stage in lane for n in stage}
+    assert sorted(nodes) == list(range(16))
+    assert all(n.share == 0 for f, n in nodes.items() if f <= 10)
+    shown = {f: ([p.frame for p in n.parents], n.iterations) for f, n in nodes.items() if f > 9}
+    assert shown == {
+        10: ([8], 4),
+        11: ([10, 12, 1], 0),
+        12: ([10, 2], 2),
+        13: ([12, 14, 3], 0),
+        14: ([12, 4], 0),
+        15: ([14, 5], 0),
+    }
+    assert [nodes[f].share for f in (12, 14, 15)] == [0.5, 1, 1]
+    assert 0 < nodes[11].share < nodes[12].share
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 9))
+def test_the_shares_of_a_loop_add_up_to_all_of_it(loop, more, every):
+    frames = max(1, 2 * loop + more)
+    lane = camera_lane(
+        frames, size=(32, 16), every=every, first_iterations=9, iterations=5, loop=loop
+    )
+    own = {0: 1.0}  # how much of a frame is not the beginning again
+    for node in (n for stage in lane for n in stage):
+        assert 0 <= node.share <= 1
+        if node.parents:
+            own[node.id.frame] = own[node.parents[0].frame] * (1 - node.share)
+    past = [own[f] for f in range(frames - loop, frames)]
+    assert past == pytest.approx(sorted(past, reverse=True), abs=1e-9)
+    if loop > every:
+        assert past[-1] == pytest.approx(0, abs=1e-9)
 
 
 @given(shots())

@@ -130,6 +130,12 @@ class CameraFeedback(Block):
         description="dream every n-th frame and fill the others from both sides; "
         "auto: about 8 dreamed frames a second",
     )
+    loop: int = Field(
+        0,
+        ge=0,
+        description="make the outputs repeat without a seam: the last n frames become the first n, "
+        "which the outputs leave out; 0: no",
+    )
 
 
 class FlowFeedback(Block):

@@ -25,7 +25,18 @@ def preview(config: Config) -> Config:
     name = f"{config.name[:92]}-preview"  # a name has at most 100 characters
     gif = GifOutput(kind="gif", width=None)
     mask = config.mask and config.mask.model_copy(update={"feather": config.mask.feather * scale})
-    update = {"name": name, "source": source, "dream": dream, "mask": mask, "outputs": (gif,)}
+    feedback = config.feedback
+    if feedback.kind == "camera" and (source.kind == "noise" or source.kind == "image"):
+        shorter = min(feedback.loop, source.frames // 2)
+        feedback = feedback.model_copy(update={"loop": shorter})
+    update = {
+        "name": name,
+        "source": source,
+        "feedback": feedback,
+        "dream": dream,
+        "mask": mask,
+        "outputs": (gif,),
+    }
     return config.model_copy(update=update)
 
 

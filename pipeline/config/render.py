@@ -22,6 +22,7 @@ from pipeline.config.blocks import (
 )
 from pipeline.config.checks import Block, Shorthand, by_kind, refusal, refuse
 from pipeline.config.dream import Dream
+from pipeline.config.loops import check_loop, rests
 from pipeline.config.values import PATH_SCHEMA, Component
 
 Source = NoiseSource | ImageSource | ImagesSource | VideoSource
@@ -78,6 +79,27 @@ class Config(Block):
                 "kind",
             )
         return feedback
+
+    @field_validator("feedback")
+    @classmethod
+    def _closes_its_loop(cls, feedback: Feedback, info: ValidationInfo) -> Feedback:
+        source = info.data.get("source")
+        if (
+            isinstance(source, NoiseSource | ImageSource)
+            and isinstance(feedback, CameraFeedback)
+            and feedback.loop
+        ):
+            check_loop(feedback, source)
+        return feedback
+
+    @field_validator("mask")
+    @classmethod
+    def _comes_back(cls, mask: Mask | None, info: ValidationInfo) -> Mask | None:
+        feedback = info.data.get("feedback")
+        looped = isinstance(feedback, CameraFeedback) and feedback.loop and not rests(feedback)
+        if mask is not None and looped:
+            refuse("keeps the source, which a moving camera never comes back to: feedback.loop: 0")
+        return mask
 
     @field_validator("outputs")
     @classmethod

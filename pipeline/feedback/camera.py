@@ -167,6 +167,22 @@ def coverage(
     return ramp * ramp * (3 - 2 * ramp)
 
 
+def dissolve(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Mix two pictures that have nothing in common without the loss of contrast that mixing brings.
+
+    Args:
+        first: float32 [3, H, W].
+        second: likewise.
+        share: of the second, 0 to 1.
+
+    Returns:
+        float32 [3, H, W], its deviation between those of the two.
+    """
+    mixed = torch.lerp(first, second, share)
+    mean, kept = mixed.mean(), torch.lerp(first.std(), second.std(), share)
+    return (mixed - mean) * (kept / mixed.std().clamp_min(1e-6)) + mean
+
+
 class CameraFeedback:
     """Seeds of frames that follow a camera.
 
@@ -194,26 +210,34 @@ class CameraFeedback:
         Without parents it is the source. A keyframe's is its parent, moved. A frame between two
         keyframes is both of them, moved to it and weighed by nearness; each counts only where it
         has something to show, which matters for the later one when zooming in, as it shows only
-        the inner part of the earlier one.
+        the inner part of the earlier one. Near the end of a loop the earlier side becomes, by
+        `node.share`, the frame that the camera sees likewise near the beginning.
         """
         if not parents:
             return to_tensor(source(node.id.frame), self._device)
+        sides = parents[:-1] if node.share else parents
         matrices = [
-            self.path.matrix(self.path.hop(parent.frame, node.id.frame)) for parent in node.parents
+            self.path.matrix(self.path.hop(parent.frame, node.id.frame))
+            for parent in node.parents[: len(sides)]
         ]
         moved = [
             self._faded(warp(to_tensor(picture, self._device), matrix), node, parent)
-            for picture, matrix, parent in zip(parents, matrices, node.parents, strict=True)
+            for picture, matrix, parent in zip(sides, matrices, node.parents, strict=False)
         ]
+        turned = moved[0]
+        if node.share:
+            turned = dissolve(moved[0], to_tensor(parents[-1], self._device), node.share)
         if len(moved) == 1:
-            return moved[0]
+            return turned
         shares = [coverage(matrix, self.path.size, self._device) for matrix in matrices]
-        early, late = (p.frame for p in node.parents)
+        early, late = (p.frame for p in node.parents[:2])
         near = (node.id.frame - early) / (late - early)
         # The tiny rest decides where neither reaches: the reflected border of the earlier one.
         first = (1 - near) * shares[0] + 1e-3
         second = near * shares[1] + 1e-6
-        return torch.lerp(moved[0], moved[1], second / (first + second))
+        filled = torch.lerp(moved[0], moved[1], second / (first + second))
+        # The later side brings as much of the beginning as is due; where it does not reach, none.
+        return torch.lerp(turned, filled, shares[1]) if node.share else filled
 
     def _faded(self, picture: Tensor, node: Node, parent: FrameId) -> Tensor:
         """Let go of contrast for the time since an earlier parent."""

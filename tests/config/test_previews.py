@@ -55,6 +55,12 @@ def test_a_preview_is_the_same_dream_in_its_own_directory() -> None:
     assert resolved_dict(config_from(resolved_dict(small))) == resolved_dict(small)
 
 
+def test_a_loop_stays_one() -> None:
+    loop = {"kind": "camera", "loop": 60}
+    assert preview(_config({"kind": "noise"}, feedback=loop)).feedback.loop == 24
+    assert preview(_config({"kind": "noise"}, feedback=loop | {"loop": 20})).feedback.loop == 20
+
+
 def test_a_soft_edge_shrinks_with_the_picture() -> None:
     noise = {"kind": "noise", "size": [1280, 720]}
     small = preview(_config(noise, mask={"path": "m.png", "feather": 20, "invert": True}))

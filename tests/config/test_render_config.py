@@ -202,6 +202,17 @@ def test_a_flow_has_the_settings_of_its_kind(load) -> None:
 
 
 @pytest.mark.parametrize(
+    "camera",
+    ["zoom: 2, move: [.1, 0]", "zoom: {1: 1.5, 2: 3, 8: 3, 9: 1.5}", "rotate: 8*sin(2*pi*t/9)"],
+)
+def test_a_loop_takes_any_camera_that_ends_as_it_begins(load, camera: str) -> None:
+    config = load(f"name: x\nsource: noise\nfeedback: {{kind: camera, loop: 24, {camera}}}")
+    assert config.feedback.loop == 24
+    resting = load("name: x\nsource: noise\nfeedback: {kind: camera, loop: 24}\nmask: a.png")
+    assert resting.mask.path == "a.png"
+
+
+@pytest.mark.parametrize(
     ("block", "message"),
     [
         ("source: {kind: video, path: a, cuts: [0]}", "source.cuts[0]: must be at least 1, got 0"),
@@ -217,6 +228,17 @@ def test_a_flow_has_the_settings_of_its_kind(load) -> None:
         ("source: noise\ndream: {jitter: -1}", "dream.jitter: must be at least 0 at all times"),
         ("source: noise\ndream: {smooth: {kind: gaussian, sigma: -1}}", "dream.smooth.sigma: must"),
         ("source: noise\ndream: {octaves: 17}", "dream.octaves: must be at most 16, got 17"),
+        ("source: noise\nfeedback: {kind: camera, loop: 121}", "need at least 242 frames"),
+        ("source: noise\nfeedback: {kind: camera, loop: -1}", "feedback.loop: must be at least 0"),
+        (
+            "source: noise\nfeedback: {kind: camera, loop: 24, zoom: {0: 1.5, 9: 2}}",
+            "feedback.loop: the camera has to move alike in the first and the last 24 frames, but "
+            "feedback.zoom is 1.5 at frame 0 and 2 at frame 216",
+        ),
+        (
+            "source: noise\nfeedback: {kind: camera, loop: 24, zoom: 2}\nmask: a.png",
+            "mask: keeps the source, which a moving camera never comes back to",
+        ),
         ("source: noise\nmask: {feather: 3}", "mask.path: is required"),
         ("source: noise\nmask: {path: m.png, feather: -1}", "mask.feather: must be at least 0"),
         ("source: noise\nmask: 3", "mask: "),

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.feedback.camera import CameraFeedback, CameraPath, coverage, warp
+from pipeline.feedback.seed import to_tensor
 from pipeline.plan import FrameId, Node
 
 SIZE = (320, 180)
@@ -192,6 +194,27 @@ def test_a_keyframe_is_its_parent_moved_and_the_first_frame_its_source():
         torch.from_numpy(scene(1)).permute(2, 0, 1).float() / 255, camera.matrix(camera.hop(0, 3))
     )
     assert torch.equal(moved, expected)
+
+
+def test_the_end_of_a_loop_is_dissolved_into_its_beginning():
+    """A keyframe and the frame that is seen in its place, half each, keep their contrast."""
+    loop = replace(node(8, 4, 2), share=0.5)
+    half = CameraFeedback(path()).seed(loop, scene, [scene(1), scene(2)])
+    deviations = [to_tensor(scene(k), "cpu").std() for k in (1, 2)]
+    assert half.std() == pytest.approx(np.mean(deviations), rel=1e-3)
+    pictures = [to_tensor(scene(k), "cpu").flatten() for k in (1, 2)]
+    near = [np.corrcoef(half.flatten(), p)[0, 1] for p in pictures]
+    assert near == pytest.approx([0.7, 0.7], abs=0.1)
+    whole = CameraFeedback(path()).seed(replace(loop, share=1.0), scene, [scene(1), scene(2)])
+    assert (whole.flatten() - pictures[1]).abs().max() < 1e-5
+
+
+def test_the_border_that_a_later_keyframe_does_not_show_comes_from_the_beginning():
+    black, white = np.zeros((180, 320, 3), np.uint8), np.full((180, 320, 3), 255, np.uint8)
+    fill = replace(node(6, 4, 8, 2), share=0.5)
+    filled = CameraFeedback(path(zoom=2.0, fps=8)).seed(fill, scene, [black, black, white])
+    assert filled[:, 0, 0].tolist() == pytest.approx([0.5] * 3, abs=0.02)
+    assert filled[:, 90, 160].tolist() == pytest.approx([0] * 3, abs=0.02)
 
 
 def test_contrast_fades_by_the_second_whatever_the_frame_rate():
