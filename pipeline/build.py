@@ -69,7 +69,7 @@ def check_sizes(config: Config, inputs: Sequence[Input]) -> None:
                 )
         if len(set(source.sizes)) > 1:
             for output in config.outputs:
-                if output.kind in ("mp4", "gif"):
+                if output.kind not in ("png", "poster"):
                     raise ConfigError(
                         f"outputs: {output.kind} needs pictures of one size, and these have "
                         f"{len(set(source.sizes))}; use {{kind: png, frames: all}}"

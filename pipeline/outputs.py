@@ -14,16 +14,19 @@ from pipeline.config import (
     Mp4Output,
     PngOutput,
     PosterOutput,
+    WebmOutput,
+    WebpOutput,
     resolved_dict,
 )
 from pipeline.errors import ConfigError
 from pipeline.frames import FrameStore
 from pipeline.manifest import Wanted
-from pipeline.media.encode import encode_mp4
+from pipeline.media.encode import encode_mp4, encode_webm
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.gif import encode_gif
 from pipeline.media.images import write_jpeg, write_png
 from pipeline.media.sources import Source
+from pipeline.media.webp import encode_webp
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,30 @@ def write_output(want: Wanted, store: FrameStore, comment: str, *, first: int = 
                 max_mb=output.max_mb,
                 colors=output.colors,
                 max_fps=output.max_fps,
+            )
+        case WebmOutput():
+            encode_webm(
+                frames,
+                path,
+                size=source.sizes[0],
+                fps=source.fps,
+                crf=output.crf,
+                speed=output.speed,
+                comment=comment,
+                sound=want.input.sound,
+            )
+        case WebpOutput():
+            encode_webp(
+                frames,
+                path,
+                fps=source.fps,
+                width=output.width,
+                start=float(output.start),
+                seconds=output.seconds,
+                max_mb=output.max_mb,
+                quality=output.quality,
+                max_fps=output.max_fps,
+                comment=comment,
             )
         case PngOutput():
             return _write_stills(output, path, frames, source, comment)

@@ -19,8 +19,10 @@ import pytest
 from pipeline.config import config_from, config_hash, resolved_dict
 from pipeline.errors import ConfigError, InputError, PipelineError, ResumeError
 from pipeline.frames import read_journal
+from pipeline.media import ffmpeg
 from pipeline.media.gif import read_gif
 from pipeline.media.probe import probe
+from pipeline.media.webp import read_webp
 from pipeline.renderer import Listener, encode, render
 
 SMALL = {
@@ -195,7 +197,7 @@ def test_no_room_on_the_disk_is_said_before_the_first_frame(tmp_path, monkeypatc
         render(config(), root=tmp_path)
 
 
-OUTPUTS = "[mp4, {kind: gif, width: 48}, png, {kind: poster, at: last}]"
+OUTPUTS = "[mp4, {kind: gif, width: 48}, png, {kind: poster, at: last}, webm, webp]"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ OUTPUTS = "[mp4, {kind: gif, width: 48}, png, {kind: poster, at: last}]"
 def test_every_output_of_every_shape(tmp_path, size, frames, fps):
     source = {"kind": "noise", "size": size, "frames": frames, "fps": fps}
     done = render(config(f"outputs={OUTPUTS}", source=source), root=tmp_path)
-    mp4, gif, png, poster = done.outputs
+    mp4, gif, png, poster, webm, webp = done.outputs
     facts = probe(mp4)
     assert facts.fps == Fraction(fps)
     assert facts.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
@@ -224,6 +226,10 @@ def test_every_output_of_every_shape(tmp_path, size, frames, fps):
     assert np.array_equal(cv2.imread(str(png)), last)
     assert np.abs(cv2.imread(str(poster)).astype(int) - last).mean() < 6
     assert "mixed3b" in iio.immeta(png)["config"]
+    assert ffmpeg.count_frames(webm) == frames
+    images = read_webp(webp)
+    assert len(images) == -(-frames // -(-Fraction(fps) // 30))
+    assert all(b"mixed3b" in path.read_bytes() for path in (mp4, webm, webp))
 
 
 def test_a_poster_is_what_its_name_says(tmp_path):

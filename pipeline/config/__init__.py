@@ -29,6 +29,8 @@ from pipeline.config.blocks import (
     PosterOutput,
     Runtime,
     VideoSource,
+    WebmOutput,
+    WebpOutput,
 )
 from pipeline.config.docs import config_table, json_schema
 from pipeline.config.dream import Dream, LayerSettings, LayerTerm, Smooth
@@ -64,6 +66,8 @@ __all__ = [
     "Source",
     "Transforms",
     "VideoSource",
+    "WebmOutput",
+    "WebpOutput",
     "check_schedules",
     "config_from",
     "config_hash",

@@ -199,6 +199,36 @@ class GifOutput(Block):
     )
 
 
+class WebmOutput(Block):
+    """A VP9 video with the source's sound as Opus, for browsers."""
+
+    kind: Literal["webm"]
+    crf: int = Field(30, ge=0, le=63, description="quality: smaller is better and larger")
+    speed: int = Field(2, ge=0, le=5, description="libvpx's trade of size for time: 5 is fastest")
+    file: Annotated[str | None, file_name(".webm")] = Field(
+        None, description="file name; null: NAME.webm"
+    )
+
+
+class WebpOutput(Block):
+    """An animation with a GIF's use, true colours and a fraction of its size."""
+
+    kind: Literal["webp"]
+    width: int | None = Field(640, ge=16, description="width in pixels; null: that of the frames")
+    start: float = Field(0.0, ge=0, description="seconds to skip at the beginning")
+    seconds: float | None = Field(None, gt=0, description="length; null: to the end")
+    max_fps: float = Field(
+        30.0, gt=0, le=60, description="the frame rate is divided by a whole number to stay below"
+    )
+    max_mb: float | None = Field(
+        10.0, gt=0, description="largest file in megabytes (10^6 bytes); null: any"
+    )
+    quality: int = Field(75, ge=1, le=100, description="larger is better and larger")
+    file: Annotated[str | None, file_name(".webp")] = Field(
+        None, description="file name; null: NAME.webp"
+    )
+
+
 class PngOutput(Block):
     """Frames as pictures."""
 

@@ -19,6 +19,8 @@ from pipeline.config.blocks import (
     PosterOutput,
     Runtime,
     VideoSource,
+    WebmOutput,
+    WebpOutput,
 )
 from pipeline.config.checks import Block, Shorthand, by_kind, refusal, refuse
 from pipeline.config.dream import Dream
@@ -27,7 +29,7 @@ from pipeline.config.values import PATH_SCHEMA, Component
 
 Source = NoiseSource | ImageSource | ImagesSource | VideoSource
 Feedback = NoFeedback | CameraFeedback | FlowFeedback
-Output = Mp4Output | GifOutput | PngOutput | PosterOutput
+Output = Mp4Output | WebmOutput | GifOutput | WebpOutput | PngOutput | PosterOutput
 
 FEEDBACKS: Final = {
     "noise": ("none", "camera"),
@@ -59,7 +61,8 @@ class Config(Block):
     )
     outputs: tuple[
         Annotated[
-            Annotated[Output, Field(discriminator="kind")], by_kind("mp4", "gif", "png", "poster")
+            Annotated[Output, Field(discriminator="kind")],
+            by_kind("mp4", "webm", "gif", "webp", "png", "poster"),
         ],
         ...,
     ] = Field((Mp4Output(kind="mp4"),), strict=False, description="the files to write")

@@ -1,7 +1,7 @@
-"""Frames to MP4: H.264, BT.709, the exact frame rate, sound beside the picture."""
+"""Frames to MP4 and WebM: BT.709, the exact frame rate, sound beside the picture."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.media import ffmpeg
 from pipeline.media.atomic import output
 from pipeline.media.ffmpeg import Frame, Size
 from pipeline.media.raw_frames import check_frame, write_frames
-from pipeline.media.sound import Sound, sound_track
+from pipeline.media.sound import Sound, SoundTrack, sound_track
 
 # ffmpeg takes untagged RGB to BT.601 and leaves the result untagged: players then show shifted
 # colours. So the matrix is chosen, and what was chosen is written into the stream.
@@ -42,7 +42,7 @@ _LONGEST_COMMENT = 100_000
 
 
 @dataclass(frozen=True)
-class Mp4Facts:
+class VideoFacts:
     """What was written.
 
     Attributes:
@@ -52,7 +52,7 @@ class Mp4Facts:
         frames: how many, read back from the file.
         bytes: length of the file.
         encoder: the encoder that was used.
-        sound: "none", "copied" or "aac".
+        sound: "none", "copied", "aac" or "opus".
     """
 
     path: Path
@@ -75,7 +75,7 @@ def encode_mp4(
     encoder: str = "libx264",
     comment: str = "",
     sound: Sound | None = None,
-) -> Mp4Facts:
+) -> VideoFacts:
     """Write frames as an H.264 MP4 that any player shows with the right colours and speed.
 
     4:2:0 has one colour sample for 2x2 pixels, so an odd side gets one more row or column, a copy
@@ -100,19 +100,83 @@ def encode_mp4(
         EncodeError: no frames, frames of another size, an encoder that does not work here, a full
             disk, or whatever else ffmpeg says.
     """
+    check_encoder(encoder)
+    return _write(
+        frames,
+        path,
+        size=size,
+        fps=fps,
+        codec=(encoder, *_QUALITY[encoder](crf, preset)),
+        container=("-movflags", "+faststart", "-f", "mp4"),
+        comment=comment,
+        track=sound_track(sound),
+    )
+
+
+def encode_webm(
+    frames: Iterable[Frame],
+    path: Path,
+    *,
+    size: Size,
+    fps: Fraction,
+    crf: int = 30,
+    speed: int = 2,
+    comment: str = "",
+    sound: Sound | None = None,
+) -> VideoFacts:
+    """Write frames as a VP9 WebM with Opus sound, for browsers; else like `encode_mp4`.
+
+    Args:
+        frames: as there.
+        path: the file; it appears only when complete, a failed or killed run leaves it untouched.
+        size: (width, height) of every frame, any size.
+        fps: the frame rate; WebM's clock rounds each frame's time to 1/1000 s.
+        crf: constant quality, 0 (best) to 63 (worst).
+        speed: libvpx's trade of size for time: 0 smallest, 5 fastest.
+        comment: metadata that survives in WebM.
+        sound: a track to put beside the picture; None for none.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: the file with the sound is gone.
+        EncodeError: as `encode_mp4`.
+    """
+    quality = ("-crf", str(crf), "-b:v", "0", "-deadline", "good", "-cpu-used", str(speed))
+    return _write(
+        frames,
+        path,
+        size=size,
+        fps=fps,
+        codec=("libvpx-vp9", *quality, "-row-mt", "1"),
+        container=("-f", "webm"),
+        comment=comment,
+        track=sound_track(sound, opus=True),
+    )
+
+
+def _write(
+    frames: Iterable[Frame],
+    path: Path,
+    *,
+    size: Size,
+    fps: Fraction,
+    codec: Sequence[str],
+    container: Sequence[str],
+    comment: str,
+    track: SoundTrack,
+) -> VideoFacts:
     doing = f"could not write {path}"
     if len(comment.encode()) > _LONGEST_COMMENT:
         raise EncodeError(f"{doing}: the comment is longer than {_LONGEST_COMMENT} bytes")
-    check_encoder(encoder)
     even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    track = sound_track(sound)
     with output(path) as unfinished:
         arguments = [
             *["-copyts", *ffmpeg.frames_input(even, fps), *track.inputs],
             *["-map", "0:v:0", *track.outputs],
-            *["-vf", TO_BT709, "-c:v", encoder, *_QUALITY[encoder](crf, preset)],
-            *["-metadata", f"comment={comment}", "-movflags", "+faststart"],
-            *["-f", "mp4", f"file:{unfinished}"],
+            *["-vf", TO_BT709, "-c:v", *codec],
+            *["-metadata", f"comment={comment}", *container, f"file:{unfinished}"],
         ]
         pictures = _padded(frames, size, even, doing)
         given = write_frames(pictures, arguments, size=even, doing=doing)
@@ -122,7 +186,7 @@ def encode_mp4(
         if written != given:
             raise EncodeError(f"{doing}: {given} frames were given, {written} are in the file")
         length = unfinished.stat().st_size
-    return Mp4Facts(path, even, fps, written, length, encoder, track.kind)
+    return VideoFacts(path, even, fps, written, length, codec[0], track.kind)
 
 
 def _padded(frames: Iterable[Frame], size: Size, even: Size, doing: str) -> Iterator[Frame]:

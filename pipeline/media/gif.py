@@ -1,17 +1,17 @@
 """Frames to GIF: a palette for every frame, exact timing, no larger than allowed."""
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.errors import EncodeError
 from pipeline.media import ffmpeg
 from pipeline.media.atomic import output
-from pipeline.media.ffmpeg import Frame, Size
+from pipeline.media.ffmpeg import Size
+from pipeline.media.fitting import Clip, Frames, scaled, stretch, write_within
 from pipeline.media.images import resize
 from pipeline.media.raw_frames import write_frames
 
@@ -23,17 +23,7 @@ _PALETTES = (
 )
 
 MAX_FPS = 12.5
-_MARGIN = 0.95  # of max_mb: what a sample predicts is off by a few per cent
-_GROUPS, _GROUP = 3, 4  # a sample is three stretches of four consecutive frames
 _SHORTEST_DELAY = 2  # hundredths of a second: browsers play anything shorter at ten frames a second
-
-
-class Frames(Protocol):
-    """Frames by number: what a list, an array and a frame store have in common."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Frame: ...
 
 
 @dataclass(frozen=True)
@@ -58,23 +48,17 @@ class GifFrame:
 
 
 @dataclass(frozen=True)
-class _Clip:
-    """The stretch to show: `count` frames at `fps` from `first` on; `doing` begins messages."""
-
-    frames: Frames
-    first: int
-    count: int
-    fps: Fraction
-    doing: str
-
-
-@dataclass(frozen=True)
 class _Quality:
     """Every `step`-th frame, at `size`, with `colours` colours each."""
 
     step: int
     size: Size
     colours: int
+
+    @property
+    def weight(self) -> float:
+        """Pixels times colour bits."""
+        return math.prod(self.size) * math.log2(self.colours)
 
 
 def encode_gif(
@@ -117,42 +101,14 @@ def encode_gif(
     Raises:
         EncodeError: nothing in that stretch, `max_mb` cannot be met, or ffmpeg failed.
     """
-    clip = _stretch(frames, path, fps, start, seconds)
-    height, own = frames[clip.first].shape[:2]
-    asked = min(width or own, own)
-    ladder = _ladder((own, height), asked, fps=fps, colors=colors, max_fps=max_fps)
-    limit = math.inf if max_mb is None else max_mb * 1e6
+    clip = stretch(frames, path, fps, start, seconds)
+    own = clip.size
+    ladder = _ladder(own, min(width or own[0], own[0]), fps=fps, colors=colors, max_fps=max_fps)
     with output(path) as unfinished:
-        quality = ladder[0] if max_mb is None else _first_fitting(ladder, clip, limit * _MARGIN)
-        images = _encode(clip, quality, unfinished)
-        if unfinished.stat().st_size > limit:  # the sample was not typical; now the whole is known
-            share = limit * _MARGIN / unfinished.stat().st_size
-            quality = _smaller(ladder, quality, share) or ladder[-1]
-            images = _encode(clip, quality, unfinished)
+        quality, images = write_within(clip, ladder, partial(_write, clip), unfinished, max_mb)
         length = unfinished.stat().st_size
-        if length > limit:
-            raise EncodeError(
-                f"{clip.doing}: {length / 1e6:.3g} MB after two attempts, max_mb is {max_mb}: "
-                "choose fewer seconds or a larger max_mb"
-            )
     played = fps / quality.step
     return GifFacts(path, *quality.size, played, len(images), length, quality.colours)
-
-
-def _stretch(
-    frames: Frames, path: Path, fps: Fraction, start: float, seconds: float | None
-) -> _Clip:
-    doing = f"could not write {path}"
-    first = round(start * fps)
-    count = len(frames) - first
-    if seconds is not None:
-        count = min(count, max(1, round(seconds * fps)))
-    if first < 0 or count < 1:
-        raise EncodeError(
-            f"{doing}: there is nothing from {start:g} s on, the clip has {len(frames)} frames "
-            f"({float(len(frames) / fps):.2f} s)"
-        )
-    return _Clip(frames, first, count, fps, doing)
 
 
 def _ladder(own: Size, width: int, *, fps: Fraction, colors: int, max_fps: float) -> list[_Quality]:
@@ -173,87 +129,34 @@ def _ladder(own: Size, width: int, *, fps: Fraction, colors: int, max_fps: float
         if colors > fewest:
             colors = fewest
             rungs.append((step, width, colors))
-    return [
-        _Quality(step, (width, max(1, round(own[1] * width / own[0]))), colors)
-        for step, width, colors in rungs
-    ]
+    return [_Quality(step, scaled(own, width), colors) for step, width, colors in rungs]
 
 
-def _first_fitting(ladder: list[_Quality], clip: _Clip, budget: float) -> _Quality:
-    """Find the best quality whose sample fits, by bisection: sizes fall along the ladder."""
-    fitting: _Quality | None = None
-    low, high = 0, len(ladder) - 1
-    middle = 0  # what was asked mostly fits
-    while low <= high:
-        if _predict(ladder[middle], clip) <= budget:
-            fitting, high = ladder[middle], middle - 1
-        else:
-            low = middle + 1
-        middle = (low + high) // 2
-    if fitting is None:
-        raise EncodeError(
-            f"{clip.doing}: {float(clip.count / clip.fps):.1f} s do not fit into max_mb however "
-            "small and coarse: choose fewer seconds or a larger max_mb"
-        )
-    return fitting
-
-
-def _smaller(ladder: list[_Quality], than: _Quality, share: float) -> _Quality | None:
-    """Find the best quality with at most `share` of the pixels and colour bits of `than`."""
-
-    def weight(quality: _Quality) -> float:
-        return math.prod(quality.size) * math.log2(quality.colours) / quality.step
-
-    return next((q for q in ladder if weight(q) <= share * weight(than)), None)
-
-
-def _predict(quality: _Quality, clip: _Clip) -> float:
-    """Predict the bytes of the GIF from a few stretches of it."""
-    total = math.ceil(clip.count / quality.step)
-    if total <= _GROUPS * _GROUP:
-        chosen = list(range(total))
-    else:
-        begins = [(total - _GROUP) * group // (_GROUPS - 1) for group in range(_GROUPS)]
-        chosen = [begin + offset for begin in begins for offset in range(_GROUP)]
-    with tempfile.TemporaryDirectory(prefix="gif-") as folder:
-        sample = Path(folder) / "sample.gif"
-        _run(clip, [clip.first + index * quality.step for index in chosen], quality, sample, 10)
-        images = read_gif(sample)
-    # The first image of a stretch follows one it has nothing to do with: not typical.
-    typical = [image.bytes for index, image in enumerate(images) if index % _GROUP] or [0]
-    return images[0].bytes + (total - 1) * sum(typical) / len(typical)
-
-
-def _encode(clip: _Clip, quality: _Quality, path: Path) -> list[GifFrame]:
-    """Encode the whole clip and check what the file says about itself."""
-    chosen = range(clip.first, clip.first + clip.count, quality.step)
-    until_last = _hundredths((len(chosen) - 1) * quality.step / clip.fps)
-    last_delay = max(_SHORTEST_DELAY, _hundredths(clip.count / clip.fps) - until_last)
-    _run(clip, chosen, quality, path, last_delay)
-    images = read_gif(path)
-    if len(images) != len(chosen):
-        raise EncodeError(
-            f"{clip.doing}: {len(chosen)} frames were given, {len(images)} are in the file"
-        )
-    return images
-
-
-def _hundredths(seconds: Fraction) -> int:
-    return math.floor(100 * seconds + Fraction(1, 2))
-
-
-def _run(
-    clip: _Clip, chosen: Sequence[int], quality: _Quality, path: Path, last_delay: int
-) -> None:
+def _write(clip: Clip, chosen: Sequence[int], quality: _Quality, path: Path) -> list[int]:
+    """Encode some frames and check what the file says about itself."""
+    rate = clip.fps / quality.step
     # ffmpeg rounds each frame's time, not each delay, to 1/100 s: errors do not add up. Only how
     # long the last one shows has to be said.
+    end = min((chosen[-1] - clip.first + quality.step), clip.count) / clip.fps
+    until_last = _hundredths((chosen[-1] - clip.first) / clip.fps)
+    last_delay = max(_SHORTEST_DELAY, _hundredths(end) - until_last)
     arguments = [
-        *ffmpeg.frames_input(quality.size, clip.fps / quality.step),
+        *ffmpeg.frames_input(quality.size, rate),
         *["-vf", _PALETTES.format(colors=quality.colours), "-loop", "0"],
         *["-final_delay", str(last_delay), "-f", "gif", f"file:{path}"],
     ]
     pictures = (resize(clip.frames[index], quality.size) for index in chosen)
     write_frames(pictures, arguments, size=quality.size, doing=clip.doing)
+    images = read_gif(path)
+    if len(images) != len(chosen):
+        raise EncodeError(
+            f"{clip.doing}: {len(chosen)} frames were given, {len(images)} are in the file"
+        )
+    return [image.bytes for image in images]
+
+
+def _hundredths(seconds: Fraction) -> int:
+    return math.floor(100 * seconds + Fraction(1, 2))
 
 
 def read_gif(path: Path) -> list[GifFrame]:

@@ -63,10 +63,11 @@ def sound_of(facts: Facts, path: Path) -> Sound | None:
     return None
 
 
-def sound_track(sound: Sound | None) -> SoundTrack:
-    """Return the arguments for a sound; `kind` is "none", "copied" or "aac".
+def sound_track(sound: Sound | None, *, opus: bool = False) -> SoundTrack:
+    """Return the arguments for a sound; `kind` is "none", "copied", "aac" or "opus".
 
-    They expect `-copyts`, so that times are those of the file, and the picture to begin at 0.
+    With `opus`, which WebM needs, nothing is copied. The arguments expect `-copyts`, so that times
+    are those of the file, and the picture to begin at 0.
 
     Raises:
         InputError: the file with the sound is gone.
@@ -77,7 +78,7 @@ def sound_track(sound: Sound | None) -> SoundTrack:
     shift = f"{-sound.clock.numerator / sound.clock.denominator:.6f}"
     length = f"{float(sound.duration):.6f}"
     chosen = ("-map", f"1:a:{sound.stream}")
-    if sound.copy:
+    if sound.copy and not opus:
         # The last packet that begins before the end is whole: with half a packet (of AAC) less the
         # sound ends at most that much before or after the picture.
         length = f"{max(0.001, float(sound.duration) - 0.012):.6f}"
@@ -87,4 +88,7 @@ def sound_track(sound: Sound | None) -> SoundTrack:
     # The encoder's own bit rate goes by the layout: 69 kb/s for mono, 128 stereo, 341 for 5.1.
     # Cut to the picture's time, then fill what is missing (a late start, gaps) with silence.
     cut = f"atrim=start=0:end={length},aresample=async=1:first_pts=0"
+    if opus:  # the encoder takes 5.1 with its surround channels behind, not beside
+        known = f"{cut},aformat=channel_layouts=7.1|5.1|5.0|quad|3.0|stereo|mono"
+        return SoundTrack("opus", tuple(inputs), (*chosen, "-af", known, "-c:a", "libopus"))
     return SoundTrack("aac", tuple(inputs), (*chosen, "-af", cut, "-c:a", "aac"))

@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.errors import EncodeError, InputError
 from pipeline.media import ffmpeg
-from pipeline.media.encode import check_encoder, encode_mp4
+from pipeline.media.encode import check_encoder, encode_mp4, encode_webm
 from pipeline.media.probe import probe
 from pipeline.media.raw_frames import read_frames
+from pipeline.media.timing import timing
 
 
 def moving(count: int, size: tuple[int, int]) -> list[np.ndarray]:
@@ -107,6 +108,29 @@ def test_the_comment_survives(tmp_path: Path) -> None:
     assert comment.encode() in path.read_bytes()
     with pytest.raises(EncodeError, match="comment is longer"):
         encode_mp4([], path, size=(16, 16), fps=Fraction(1), comment="x" * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "fps"),
+    [((33, 17), 5, Fraction(24000, 1001)), ((64, 48), 61, Fraction(60)), ((16, 16), 1, 1)],
+)
+def test_webm_keeps_frames_rate_colours_and_comment(tmp_path: Path, size, count, fps) -> None:
+    path = tmp_path / "a.webm"
+    frames = moving(count, size)
+    facts = encode_webm(frames, path, size=size, fps=Fraction(fps), crf=10, comment="name: été")
+    even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    assert (facts.frames, facts.size, facts.encoder) == (count, even, "libvpx-vp9")
+    shown = decoded(path, even)
+    assert len(shown) == count
+    assert np.abs(shown[0][: size[1], : size[0]].astype(int) - frames[0]).mean() < 6
+    found = probe(path)
+    assert (found.matrix, found.primaries, found.levels) == ("bt709", "bt709", "tv")
+    assert count == 1 or timing(found).fps == fps
+    assert "name: été".encode() in path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.webm"]
+    with pytest.raises(EncodeError, match="no frames"):
+        encode_webm([], path, size=size, fps=Fraction(fps))
+    assert len(decoded(path, even)) == count
 
 
 def test_no_frames_is_an_error_and_no_file(tmp_path: Path) -> None:

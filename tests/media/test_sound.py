@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.media import ffmpeg
-from pipeline.media.encode import Mp4Facts, encode_mp4
+from pipeline.media.encode import VideoFacts, encode_mp4, encode_webm
 from pipeline.media.ingest import ingest
 from pipeline.media.probe import probe
 from pipeline.media.sound import Sound, sound_of
@@ -69,7 +69,7 @@ def offsets(path: Path) -> list[float]:
     ]
 
 
-def dreamed(name: str, ingested, clip, path: Path, **changes) -> Mp4Facts:
+def dreamed(name: str, ingested, clip, path: Path, **changes) -> VideoFacts:
     """The clip's own frames and sound, encoded as a render would."""
     facts, folder = ingested(name)
     sound = sound_of(facts, clip(name))
@@ -128,6 +128,33 @@ def test_a_later_start_takes_the_sound_along(clip, tmp_path: Path) -> None:
     assert len(beeps(done.path)) == 5
     assert np.abs(np.subtract(beeps(done.path), wanted)).max() < 0.003
     assert all(0 <= f - w <= 1 / FPS for f, w in zip(flashes(done.path), wanted, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("flashes_late_sound.mp4", "mono"),
+        ("flashes_late_picture.mkv", "mono"),
+        ("surround_ac3.mkv", "5.1"),
+        ("surround.mp4", "5.1"),
+        ("stereo_pcm.mov", "stereo"),
+    ],
+)
+def test_webm_takes_any_sound_as_opus(ingested, clip, tmp_path, name, layout) -> None:
+    facts, folder = ingested(name)
+    with WorkingCopy(folder, facts) as copy:
+        done = encode_webm(
+            copy.read_range(0, facts.frames),
+            tmp_path / "a.webm",
+            size=facts.size,
+            fps=facts.fps,
+            speed=5,
+            sound=sound_of(facts, clip(name)),
+        )
+    (track,) = probe(done.path).sounds
+    assert (done.sound, track.codec, track.layout) == ("opus", "opus", layout)
+    if name.startswith("flashes"):
+        assert np.abs(np.subtract(offsets(done.path), offsets(clip(name)))).max() < 0.01
 
 
 @pytest.mark.parametrize(
