@@ -2,17 +2,15 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.config import FlowFeedback as FlowFeedbackConfig
 from pipeline.engine.layers import Layer, resolve
-from pipeline.errors import ConfigError, InputError, PipelineError
+from pipeline.errors import ConfigError, InputError
 from pipeline.frames import FrameStore
 from pipeline.guide import read_guide, smallest_side
 from pipeline.inputs import Input
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from pipeline.feedback.optical_flow import FlowMethod
     from pipeline.feedback.seed import Feedback
 
-# A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
-_STORED_BYTES_PER_PIXEL = 2.2
 # Undreamed frames kept for masks and colours: as many as most batches and their parents have.
 _MOST_UNDREAMED = 32
 
@@ -131,25 +127,6 @@ def make_plan(config: Config, inputs: Sequence[Input], batch: int) -> list[Batch
 def first_shown(config: Config) -> int:
     """The frame that outputs begin with: a loop leaves out what its end becomes."""
     return config.feedback.loop if config.feedback.kind == "camera" else 0
-
-
-def disk_estimate(sizes: Sequence[tuple[int, int]]) -> int:
-    """Bytes that the stored frames and the outputs of these sizes are about to take."""
-    return round(sum(w * h for w, h in sizes) * _STORED_BYTES_PER_PIXEL)
-
-
-def check_disk(folder: Path, sizes: Sequence[tuple[int, int]]) -> None:
-    """Refuse to start what the disk cannot hold.
-
-    Raises:
-        PipelineError: there is no room.
-    """
-    needed, free = disk_estimate(sizes), shutil.disk_usage(folder).free
-    if needed > free:
-        raise PipelineError(
-            f"{folder} needs about {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free;"
-            " make room, or use fewer or smaller frames"
-        )
 
 
 def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[str, str]]:

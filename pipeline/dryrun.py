@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pipeline import build
 from pipeline.config import Config
+from pipeline.disk import estimate
 from pipeline.engine.octaves import usable_octaves
-from pipeline.inputs import look_at_inputs
+from pipeline.inputs import copies, look_at_inputs
 from pipeline.manifest import wanted
 
 
@@ -25,7 +26,8 @@ def dry_run(config: Config, root: Path) -> list[str]:
     plan = build.make_plan(config, inputs, 1)
     nodes = [node for batch in plan for node in batch.nodes]
     keys = [node for node in nodes if node.iterations]
-    sizes = sorted({node.size for node in nodes})
+    stored = [node.size for node in nodes]
+    sizes = sorted(set(stored))
     dream, runtime = config.dream, config.runtime
     smallest = max(layer.smallest for layer in build.layers(config))
     octaves = usable_octaves(sizes[-1], dream.octaves, dream.ratio, smallest)
@@ -49,6 +51,6 @@ def dry_run(config: Config, root: Path) -> list[str]:
         f"octaves    {', '.join(f'{w}x{h}' for w, h in octaves)}",
         f"runtime    device {runtime.device}, precision {runtime.precision}, "
         f"tile {runtime.tile}, batch {runtime.batch}",
-        f"disk       about {build.disk_estimate([n.size for n in nodes]) / 1e6:.0f} MB",
+        f"disk       about {estimate(stored, stored * copies(config)) / 1e6:.0f} MB",
         *(f"output     {folder / want.key}" for want in wanted(config, inputs)),
     ]

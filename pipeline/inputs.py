@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from pipeline.config import Config, VideoSource, check_schedules
 from pipeline.errors import InputError, ResumeError
-from pipeline.mask import MOST_LANES, Progress, open_mask
+from pipeline.mask import MOST_LANES, Progress, is_video, open_mask
 from pipeline.media.cuts import find_cuts
 from pipeline.media.facts import Facts, read_facts
 from pipeline.media.ffmpeg import Frame, Size
@@ -134,6 +134,12 @@ def look_at_inputs(config: Config, folder: Path) -> list[Input]:
         unread = Unread(sizes, fps, [path.stem])
         inputs.append(Input(name, folder / name, unread, (range(count),)))
     return inputs
+
+
+def copies(config: Config) -> int:
+    """How many working copies, of video and mask, each frame of a render needs."""
+    of_mask = config.mask is not None and is_video(config.mask)
+    return isinstance(config.source, VideoSource) + of_mask
 
 
 def make_source(config: Config) -> Source:

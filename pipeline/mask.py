@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import Config, VideoSource
+from pipeline.config import Mask as MaskConfig
 from pipeline.errors import InputError, ResumeError
 from pipeline.media.facts import MASK, read_facts
 from pipeline.media.ingest import fingerprint, ingest
@@ -14,6 +15,11 @@ from pipeline.media.working_copy import WorkingCopy
 MOST_LANES = 16  # side by side; as many places of a working copy are kept open
 
 Progress = Callable[[str, int, int | None], None]
+
+
+def is_video(mask: MaskConfig) -> bool:
+    """Whether a mask has a picture for every frame."""
+    return Path(mask.path).suffix.lower() not in PICTURES
 
 
 def open_mask(
@@ -39,7 +45,7 @@ def open_mask(
     if wanted is None:
         return None
     path, frames = Path(wanted.path), len(source.sizes)
-    if path.suffix.lower() in PICTURES:
+    if not is_video(wanted):
         return still_mask(
             path, fingerprint=fingerprint(path), feather=wanted.feather, invert=wanted.invert
         )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from pipeline import build
 from pipeline.config import Config
+from pipeline.disk import check_disk
 from pipeline.errors import PipelineError, ResumeError
 from pipeline.frames import FrameRecord, FrameStore, locked
-from pipeline.inputs import Input, open_inputs
+from pipeline.inputs import Input, copies, look_at_inputs, open_inputs
 from pipeline.manifest import Manifest, remove_render
 from pipeline.mask import Progress
 from pipeline.media.facts import COPY, MASK
@@ -177,6 +178,10 @@ def _opened(config: Config, folder: Path, overwrite: bool, listener: Listener) -
             remove_render(folder)
         manifest = Manifest.open(folder, config)
         try:
+            if manifest.fresh and (copied := copies(config)):
+                looked = look_at_inputs(config, folder)
+                sizes = [size for each in looked for size in each.source.sizes]
+                check_disk(folder, sizes, sizes * copied)
             inputs = open_inputs(config, folder, fresh=manifest.fresh, on_progress=listener.ingest)
             build.check_sizes(config, inputs)
         except PipelineError:
@@ -192,7 +197,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     """Make the missing frames."""
     config, inputs, listener = job.config, job.inputs, job.listener
     total = len(job.ids)
-    build.check_disk(job.manifest.folder, [inputs[i].source.sizes[f] for i, f in missing])
+    check_disk(job.manifest.folder, [inputs[i].source.sizes[f] for i, f in missing])
     if len(missing) < total:
         listener.notice(f"continuing: {total - len(missing)} of {total} frames are there")
     resolved = resolve_runtime(config, inputs[0].source.sizes[0], job.manifest.resolved)

@@ -215,6 +215,20 @@ def test_batches_change_a_dream_only_by_rounding(tmp_path, clip):
     assert flickers[0] == pytest.approx(flickers[1], rel=0.05)
 
 
+def test_a_disk_without_room_for_the_working_copy_is_refused_before_it_is_made(
+    tmp_path, clip, monkeypatch
+):
+    frames, copy = 21 * 128 * 96 * 2.2, 21 * 128 * 96 * 1.4
+    usage = type("Usage", (), {"free": round(frames + copy / 2)})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(PipelineError, match="needs about 1 MB and the disk has 1 MB") as error:
+        render(config(clip), root=tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("source*"))
+    usage.free = round(1.01 * (frames + copy))
+    assert render(config(clip), root=tmp_path).frames == 21
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, clip, reference, monkeypatch):
     open_inputs(config(clip), tmp_path, fresh=True)
@@ -227,7 +241,7 @@ def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, clip, reference
     if mounted.returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        monkeypatch.setattr("pipeline.build.check_disk", lambda *_: None)
+        monkeypatch.setattr("pipeline.renderer.check_disk", lambda *_: None)
         with pytest.raises(PipelineError, match="No space left") as error:
             render(config(clip), root=disk)
         assert "\n" not in str(error.value)
