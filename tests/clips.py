@@ -21,6 +21,7 @@ PALETTE = (
     f"nullsrc=s=128x48,format=gbrp,{RAMP}[b];[a][b]vstack,trim=end_frame=3"
 )
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "4")
+FIELDS = ("-flags", "+ildct+ilme")
 
 
 def run(*arguments: str) -> None:
@@ -85,6 +86,19 @@ def hdr(transfer: str, tags: str = "range=tv:colorspace=bt2020nc:color_primaries
     return lambda path: run(
         *lavfi(f"nullsrc=s=130x32:r=25,format=yuv420p10le,{steps},{tagged}"),
         *["-c:v", "libx265", "-x265-params", "log-level=none:lossless=1", f"file:{path}"],
+    )
+
+
+def interlaced(*codec: str, first: str = "top", combed: bool = True) -> Callable[[Path], None]:
+    """24 frames of 25 fps, marked as interlaced: a bar moves 6 px a field, or 12 px a frame."""
+    moving = (
+        "color=0x202020:s=192x96:r=50[b];color=white:s=20x96:r=50[w];"
+        "[b][w]overlay=x='mod(6*n,150)',trim=end_frame=48"
+    )
+    frames = f"tinterlace=mode=interleave_{first}" if combed else "framestep=2"
+    order = f"setfield={'tff' if first == 'top' else 'bff'}"
+    return lambda path: run(
+        *lavfi(f"{moving},{frames},{order},format=yuv420p"), *codec, f"file:{path}"
     )
 
 
@@ -230,6 +244,9 @@ CLIPS: dict[str, Callable[[Path], None]] = {
     "animated.gif": encoded("-r", "10"),
     "stream.ts": encoded(*X264, "-bf", "2"),
     "raw.h264": encoded(*X264),
+    "interlaced.mp4": interlaced(*X264, *FIELDS),
+    "interlaced_bottom.mpg": interlaced("-c:v", "mpeg2video", *FIELDS, first="bottom"),
+    "interlaced_mark_only.mp4": interlaced(*X264, *FIELDS, combed=False),
     "variable.mkv": variable,
     "variable.mp4": variable,
     "dropped.mp4": dropped,

@@ -11,6 +11,7 @@ from pipeline.errors import InputError
 from pipeline.media import ffmpeg
 from pipeline.media.gif import MAX_FPS, GifFacts, encode_gif
 from pipeline.media.images import fit_size
+from pipeline.media.interlaced import field_filters, is_combed
 from pipeline.media.probe import probe
 from pipeline.media.upright import upright_filter
 
@@ -56,7 +57,9 @@ def convert_to_gif(
     with tempfile.TemporaryDirectory(prefix="gif-") as folder:
         # On disk, since every frame may be wanted three times (sample, attempt, second attempt).
         raw = Path(folder) / "frames.rgb"
-        filters = f"fps={ffmpeg.rational(fps)},{upright_filter(source, size)}"
+        whole = field_filters(source, is_combed(source))
+        rate = f"fps={ffmpeg.rational(fps)}"
+        filters = ",".join([*whole, rate, upright_filter(source, size)])
         output = ["-map", "0:V:0", "-vf", filters, "-f", "rawvideo", f"file:{raw}"]
         ffmpeg.run(
             [*ffmpeg.file_input(input_path, *stretch), *output],

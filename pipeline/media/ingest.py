@@ -5,7 +5,7 @@ constant rate, even size, every frame a key frame, so that any of them is found 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.media.cuts import Comparison
 from pipeline.media.facts import COPY, FACTS, Facts, write_facts
 from pipeline.media.ffmpeg import Size
 from pipeline.media.images import MAX_PIXELS
+from pipeline.media.interlaced import field_filters, is_combed
 from pipeline.media.probe import Probe, probe
 from pipeline.media.timing import Timing, timing
 from pipeline.media.upright import upright_filter, working_size
@@ -76,11 +77,13 @@ def ingest(
     first = round((start or 0) * rate)
     available = _expected(source, clock, rate, first)
     total = min((n for n in (available, frames) if n is not None), default=None)
+    combed = is_combed(source)
     notes = _Notes()
     with output(folder / COPY) as unfinished:
         (folder / FACTS).unlink(missing_ok=True)
         begin = clock.first + first / rate
-        command = _command(source, clock, chosen, rate, begin, frames, unfinished)
+        filters = field_filters(source, combed)
+        command = _command(source, clock, chosen, rate, begin, frames, unfinished, filters)
         try:
             steps = list(_steps(command, path, _small_size(chosen), notes, total, on_progress))
         except InputError as error:
@@ -110,7 +113,7 @@ def ingest(
         scores=scores,
         shares=shares,
         ended=ended,
-        warnings=_warnings(source, clock, notes if not ended else _Notes()),
+        warnings=_warnings(source, clock, notes if not ended else _Notes(), combed),
     )
     write_facts(facts, folder)
     return facts
@@ -176,6 +179,7 @@ def _command(
     begin: Fraction,
     frames: int | None,
     copy: Path,
+    filters: Sequence[str],
 ) -> list[str]:
     """Build the one pass: the full frames to the copy, small grey ones to stdout."""
     # -ss only saves decoding what lies far before; which frame is the first is up to fps.
@@ -183,7 +187,8 @@ def _command(
     seek = ("-ss", f"{float(skipped - 2):.6f}") if skipped > 10 and not clock.straightened else ()
     small = _small_size(size)
     steps = [
-        f"[0:V:0]setpts=PTS-({begin.numerator}/{begin.denominator})/TB",
+        *filters,
+        f"setpts=PTS-({begin.numerator}/{begin.denominator})/TB",
         f"fps={ffmpeg.rational(rate)}:start_time=0:round=near",
         *([f"trim=end_frame={frames}"] if frames is not None else []),
         upright_filter(source, size),
@@ -194,7 +199,7 @@ def _command(
     return [
         *([] if clock.straightened else ["-copyts"]),
         *[*ffmpeg.file_input(source.path, *seek), "-max_error_rate", "1"],
-        *["-filter_complex", f"{','.join(steps)};{compared}"],
+        *["-filter_complex", f"[0:V:0]{','.join(steps)};{compared}"],
         *["-map", "[full]", *passed, *_LOSSLESS, f"file:{copy}"],
         *["-map", "[small]", *passed, "-f", "rawvideo", "pipe:1"],
     ]
@@ -241,7 +246,7 @@ def _ended(
     return f"the input ended at frame {written}{of}: {trouble or 'the rest does not decode'}"
 
 
-def _warnings(source: Probe, clock: Timing, notes: _Notes) -> tuple[str, ...]:
+def _warnings(source: Probe, clock: Timing, notes: _Notes, combed: bool) -> tuple[str, ...]:
     lines = []
     if source.videos > 1:
         lines.append(f"{source.path.name} has {source.videos} video streams: the first is used")
@@ -249,6 +254,8 @@ def _warnings(source: Probe, clock: Timing, notes: _Notes) -> tuple[str, ...]:
         lines.append(
             f"{source.path.name} has {len(source.sounds)} sound streams: the first is used"
         )
+    if combed:
+        lines.append(f"{source.path.name} is interlaced: each frame was made whole from its fields")
     if source.hdr:
         lines.append(f"{source.path.name} is HDR ({source.transfer}): tone-mapped to BT.709")
     if clock.straightened:

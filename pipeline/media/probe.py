@@ -41,6 +41,8 @@ class Probe:
         matrix: YUV matrix in ffmpeg's words, "unknown" if untagged.
         primaries: colour primaries, likewise.
         levels: "tv" (black is 16 of 255), "pc" (black is 0), or "unknown".
+        fields: of its first frame: "T" or "B" if it is marked as interlaced with the top or bottom
+            field first, "" if it is whole.
         first: time of the first frame that can be decoded, in seconds on the file's own clock.
         tick: the unit of that clock in seconds.
         videos: how many video streams there are, cover pictures apart.
@@ -57,6 +59,7 @@ class Probe:
     matrix: str
     primaries: str
     levels: str
+    fields: str
     first: Fraction
     tick: Fraction
     videos: int
@@ -119,10 +122,10 @@ class _Report:
 
     def probe(self, path: Path) -> Probe:
         text = "\n".join(self.lines)
-        frame = re.search(r"\bn: *0 pts: *(\S+) .* sar:(\d+)/(\d+) s:(\d+)x(\d+) ", text)
+        frame = re.search(r"\bn: *0 pts: *(\S+) .* sar:(\d+)/(\d+) s:(\d+)x(\d+) i:(\w)", text)
         if frame is None:
             raise InputError(f"{path} has a video stream, but not one frame of it can be decoded")
-        across, down, width, height = map(int, frame.groups()[1:])
+        across, down, width, height = map(int, frame.groups()[1:5])
         shape = Fraction(across, down) if across and down else Fraction(1)
         clock = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", text)
         top, bottom, above, below = map(int, clock.groups()) if clock else (1, 1000, 0, 0)
@@ -146,6 +149,7 @@ class _Report:
             matrix=matrix,
             primaries=primaries,
             levels=levels,
+            fields=frame[6].strip("P"),
             first=int(frame[1]) * tick if frame[1] != "NOPTS" else Fraction(0),
             tick=tick,
             videos=sum("(attached pic)" not in video for video in videos),
