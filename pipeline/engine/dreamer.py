@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.engine.active import ActiveGradient
 from pipeline.engine.ascent import (
     CASCADE_GROWTH,
     PLAIN,
@@ -90,8 +91,16 @@ class Dreamer:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.device = torch.device(device)
-        gradient = ImageGradient(
-            network, terms, device=self.device, dtype=dtype, guide=guide, match=match
+        gradient = ActiveGradient(
+            lambda chosen: ImageGradient(
+                network,
+                [terms[k] for k in chosen],
+                device=self.device,
+                dtype=dtype,
+                guide=guide,
+                match=match,
+            ),
+            len(terms),
         )
         self.path = gradient.path
         self._gradient = TiledGradient(

@@ -1,0 +1,35 @@
+"""The gradient of those terms that count just now: what has no weight is not computed."""
+
+from collections.abc import Callable
+from functools import cache
+
+from torch import Tensor
+
+from pipeline.engine.gradient import ImageGradient
+
+
+class ActiveGradient:
+    """An `ImageGradient` for every set of terms that some sample weighs, made when it is needed.
+
+    A dream may travel from layer to layer: while the deepest has no weight, the network ends
+    earlier. What comes out is the same, since a term without weight adds nothing.
+
+    Args:
+        make: builds the gradient of some of the terms, given by their indices.
+        count: how many terms there are.
+
+    Attributes:
+        path: of the gradient of all terms, see `ImageGradient`.
+    """
+
+    def __init__(self, make: Callable[[tuple[int, ...]], ImageGradient], count: int) -> None:
+        self._all = tuple(range(count))
+        self._made = cache(make)
+        self.path = self._made(self._all).path
+
+    def __call__(self, image: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate, see `ImageGradient.__call__`."""
+        if len(self._all) == 1 or weights.is_cuda:  # to look at a GPU's weights is to wait for it
+            return self._made(self._all)(image, weights)
+        counting = tuple(weights.any(dim=0).nonzero().flatten().tolist()) or self._all[:1]
+        return self._made(counting)(image, weights[:, list(counting)])
