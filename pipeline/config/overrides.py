@@ -21,6 +21,7 @@ from pipeline.config.walk import (
     accepts,
     block_of,
     expanded,
+    is_path_or_map,
     is_text,
     setting_at,
     value_at,
@@ -130,6 +131,8 @@ def _value(annotation: Any, text: str) -> Any:
         if text == "null" and accepts(annotation, type(None)):
             return None
         return (accepts(annotation, tuple) and _texts(text)) or text
+    if annotation is not None and is_path_or_map(annotation):
+        return _yaml(text) if text.startswith("{") or text == "null" else text
     return _yaml(text)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from pipeline.config.checks import Shorthand
 from pipeline.config.document import KeyPath
+from pipeline.config.values import PATH_SCHEMA
 
 
 def setting_at(annotation: Any, data: Any, path: KeyPath) -> Any:
@@ -68,6 +69,14 @@ def is_text(annotation: Any) -> bool:
     members = [a for a in _members(annotation) if a is not NoneType]
     text = [a for a in members if a is str or _is_text_literal(a)]
     return bool(text) and all(a in text or get_args(a)[:1] == (str,) for a in members)
+
+
+def is_path_or_map(annotation: Any) -> bool:
+    """Whether a path alone stands for the settings of a block."""
+    return any(
+        isinstance(each, Shorthand) and PATH_SCHEMA in each.schemas
+        for each in _metadata(annotation)
+    )
 
 
 def accepts(annotation: Any, kind: type) -> bool:

@@ -50,6 +50,13 @@ def test_a_path_is_taken_as_it_stands(load, path: str) -> None:
     assert load(NOISE, "source.kind=image", f"source.path={path}").source.path == path
 
 
+@pytest.mark.parametrize("path", ["m.png", "#1.png", "007.png", "1e3", "a: b", "no", "[a].png"])
+def test_a_path_that_stands_for_a_block_is_taken_as_it_stands(load, path: str) -> None:
+    assert load(NOISE, f"mask={path}", "mask.feather=2").mask.path == path
+    assert load(NOISE + "mask: a.png\n", "mask=null").mask is None
+    assert load(NOISE, "mask={path: a.png, feather: 3}").mask.feather == 3
+
+
 def test_several_paths_are_a_list(load) -> None:
     assert load(VIDEO, "source.path=[a.mp4, b.mp4]").source.path == ("a.mp4", "b.mp4")
 
