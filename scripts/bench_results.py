@@ -1,6 +1,6 @@
 """What was measured, kept row by row, and as Markdown.
 
-A full run takes most of an hour. So each row is stored as it is done, a run may be stopped and
+A full run takes over an hour. So each row is stored as it is done, a run may be stopped and
 continued or split by `--rows`, and rows measured elsewhere are never mixed in: another machine,
 device, version or number of threads is another file's business.
 """

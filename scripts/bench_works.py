@@ -66,7 +66,7 @@ WORKS = (
     *(_b(f"F/{n}", batch=n) for n in (1, 2, 4, 8, 16)),
     Work("S", "dreamnet", "mixed4a", (640, 360), octaves=3),
 )
-QUICK = ("B", "F/4", "S")
+QUICK = ("B", "E/320x180", "S")
 
 
 def weights_of(model: str) -> tuple[Network, str]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from pipeline.engine import ascent
 from pipeline.engine.gpu_operations import on_gpu
+from pipeline.engine.gpu_steps import GpuFooting
 from pipeline.engine.gradient import Autograd, in_precision
 from pipeline.engine.graph import FlatNetwork
 from pipeline.engine.networks import build, truncate
@@ -202,6 +203,33 @@ def test_a_whole_network(kernels, dtype):
         activations, tape = way.forward(picture)
         slopes.append(way.backward(tape, [a.clone() for a in activations]).float().flatten())
     assert F.cosine_similarity(*slopes, dim=0) > (0.9999 if dtype == torch.float32 else 0.98)
+
+
+def test_whole_steps(kernels):
+    """Shift, smooth, normalise, step and unshift as a GPU chains them, against the CPU's own way."""
+    module, device = kernels
+    target = torch.rand(2, 3, 14, 19)
+
+    def gradient(picture, weights):
+        return (target.to(device) - picture) * weights[:, :1, None, None], weights.sum(1)
+
+    settings = [ascent.StepSettings(0.05, 6, 0.4, (w,)) for w in (1.0, -2.0)]
+    footings = (ascent.PLAIN, GpuFooting(module, whole=lambda _: False))
+    picture = made(2, 3, 14, 19).abs().clamp(0, 1)
+    wanted, found = (
+        ascent.ascend(
+            picture.to(device),
+            gradient,
+            keys=[3, 4],
+            octave=0,
+            iterations=2,
+            settings=settings,
+            footing=footing,
+        )
+        for footing in footings
+    )
+    torch.testing.assert_close(found[0].cpu(), wanted[0].cpu(), atol=1e-5, rtol=0)
+    assert torch.equal(found[1].cpu(), wanted[1].cpu())
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is that run")
