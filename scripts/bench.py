@@ -97,7 +97,7 @@ def _engine(options: argparse.Namespace, assets: Path | None) -> None:
         print(f"no plot: {NONE}")
     if options.what == "publish":
         page = ROOT / "docs/performance.md"
-        publish(page, cpu, cuda)
+        publish(page, cpu, cuda, PICTURE if measured else None)
         print(page)
 
 

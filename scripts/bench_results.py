@@ -195,8 +195,8 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def publish(page: Path, cpu: Results, cuda: Results) -> None:
-    """Put both devices' tables between the markers of a page.
+def publish(page: Path, cpu: Results, cuda: Results, plot: Path | None) -> None:
+    """Put both devices' tables, and the plot if there is one, between the markers of a page.
 
     Raises:
         ValueError: it has no markers.
@@ -205,6 +205,9 @@ def publish(page: Path, cpu: Results, cuda: Results) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no {BEGIN} ... {END}")
-    tables = f"### CPU\n\n{markdown(cpu, whole=True)}\n\n### CUDA\n\n{markdown(cuda, whole=True)}"
+    shown = f"![Seconds a picture, by pixels and by batch]({plot.name})\n\n" if plot else ""
+    tables = (
+        f"{shown}### CPU\n\n{markdown(cpu, whole=True)}\n\n### CUDA\n\n{markdown(cuda, whole=True)}"
+    )
     with partial(page) as unfinished:
         unfinished.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")

@@ -153,16 +153,16 @@ def test_tables_go_between_the_markers(tmp_path):
     page.write_text(f"before {bench_results.BEGIN} old {bench_results.END} after\n")
     empty = Results.read(tmp_path / "none.json")
     for _ in range(2):
-        bench_results.publish(page, empty, empty)
+        bench_results.publish(page, empty, empty, tmp_path / "plot.png")
     text = page.read_text()
     assert text.startswith("before ")
     assert text.endswith(" after\n")
     assert "old" not in text
-    assert text.count("### CUDA") == 1
+    assert text.count("### CUDA") == text.count("](plot.png)") == 1
     assert f"Measured with: {NONE}." in text
     page.write_text("no markers")
     with pytest.raises(ValueError, match="has no"):
-        bench_results.publish(page, empty, empty)
+        bench_results.publish(page, empty, empty, None)
 
 
 def test_the_plot_shows_every_line(tmp_path):
