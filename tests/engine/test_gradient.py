@@ -129,7 +129,7 @@ def test_sibling_convolutions_become_one(bvlc):
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", CASES)
 def test_cuda_gradient_equals_the_cpus(name, dtype, cuda):
     nodes, size = CASES[name]

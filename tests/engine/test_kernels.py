@@ -96,11 +96,12 @@ def ascent_cascade(gradient, sigma, radius):
     return F.conv2d(padded, kernel.expand(3, 1, -1, -1), groups=3)
 
 
-def test_climb(kernels):
+@pytest.mark.parametrize("repeats", [1, 600])
+def test_climb(kernels, repeats):
     module, device = kernels
     shifted, direction = made(3, 3, 19, 26).abs() / 2, made(3, 3, 19, 26, seed=1)
     steps, offsets = torch.tensor([0.1, 0.3, 0.2]), torch.tensor([(2, -5), (0, 0), (-1, 30)])
-    size = torch.tensor([[0.5, 0.5], [0.75, 1.25], [0.0, 0.0]])
+    size = torch.tensor([[0.5, 0.5], [0.75, 1.25], [0.0, 0.0]]).repeat(1, repeats) / repeats
     given = [x.to(device) for x in (shifted, direction, steps, size, offsets)]
     direction[2] = given[1][2] = 0  # a gradient that vanished moves nothing
     stepped = shifted + torch.tensor([0.1, 0.15, 0.0]).view(-1, 1, 1, 1) * direction

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(
 _TYPES = {
     torch.float32: "*fp32",
     torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
     torch.int64: "*i64",
     torch.uint8: "*u8",
     int: "i32",
@@ -48,7 +49,7 @@ def calls(k):
     yield lambda: k.shift(picture, offsets)
     yield lambda: k.cascade(picture, number, 4)
     yield lambda: k.climb(picture, picture, number, torch.zeros(2, 57), offsets)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
         x, bias = torch.zeros(2, 64, 45, 80, dtype=dtype), torch.zeros(64, dtype=dtype)
         places = torch.zeros(2, 64, 22, 40, dtype=torch.uint8)
         yield lambda x=x, bias=bias: k.rectify_(x, bias)
@@ -76,7 +77,7 @@ def test_every_launch_compiles(monkeypatch, capability):
     monkeypatch.setattr(triton_kernels, "_launch", launch)
     for call in calls(triton_kernels):
         call()
-    assert len(programs) == 19
+    assert len(programs) == 27
     for program in programs:
         assert len(program.asm["cubin"]) > 1000
         assert program.metadata.shared < _SHARED_BYTES
