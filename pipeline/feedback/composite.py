@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.feedback.color import Look, keep_chroma, match
-from pipeline.feedback.seed import Feedback, to_pictures, to_tensor
+from pipeline.feedback.seed import Feedback, to_pictures, to_tensor, upload
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.masks import Mask
 from pipeline.plan import FrameId, Node
@@ -119,7 +119,7 @@ class Composite:
             mask, share = self._masks[id.input], None
             if mask is not None:
                 field = mask.read(id.frame, (picture.shape[2], picture.shape[1]))
-                share = torch.from_numpy(field).to(self._device)
+                share = upload(field, self._device)
             self._known[id] = (picture, share)
         self._known.move_to_end(id)
         while len(self._known) > self._recent:

@@ -134,6 +134,19 @@ def test_restrained_steps_are_recorded_too(gradient):
     assert any(footing._recordings.values())
 
 
+def test_masked_steps_are_recorded_with_every_batchs_own_mask(gradient):
+    record = Recorder()
+    footing = on_gpu(record)
+    for seed in range(4):
+        reach = pictures(seed=seed)[:, :1]
+        found, _ = climbed(gradient, pictures(), footing, reach=reach)
+        wanted, _ = climbed(gradient, pictures(), None, reach=reach)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+        free, _ = climbed(gradient, pictures(), footing)
+        assert not torch.equal(found, free)
+    assert record.made == 2
+
+
 @pytest.mark.parametrize(
     "kinds",
     [
