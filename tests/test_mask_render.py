@@ -97,6 +97,20 @@ def test_a_dream_does_not_fade_along_a_soft_edge_as_it_is_inherited(tmp_path):
     assert shares == pytest.approx([0.5] * 3, abs=0.08)
 
 
+def test_a_folder_of_photos_is_masked_at_the_size_of_each(tmp_path, half):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, size in enumerate([(96, 64), (64, 96)]):
+        photo(folder / f"{index}.png", index, size)
+    settings = config(source={"kind": "images", "path": str(folder)}, mask=str(half))
+    done = render(settings, root=tmp_path)
+    for index, width in enumerate([96, 64]):
+        original = cv2.imread(str(folder / f"{index}.png"), cv2.IMREAD_COLOR_RGB)
+        difference = np.abs(frame(done.folder, index).astype(int) - original)
+        assert difference[:, : width // 2 - 1].max() == 0
+        assert difference[:, width // 2 + 8 :].mean() > 2
+
+
 def test_a_camera_shows_the_kept_part_as_it_moves(tmp_path, half):
     source = {"kind": "image", "path": str(photo(tmp_path / "a.png")), "frames": 5, "fps": 8}
     camera = {"kind": "camera", "move": ["0.5", "0"], "iterations": 1, "keyframe_every": 2}

@@ -84,6 +84,9 @@ class Composite:
         Returns:
             float32 [N, 3, H, W] in [0, 1].
         """
+        masked = any(self._masks[node.id.input] is not None for node in nodes)
+        if not (masked or self._keep_colors or self._wanted):
+            return dreams
         return torch.stack(
             [self._finished(node.id, dream) for node, dream in zip(nodes, dreams, strict=True)]
         )

@@ -143,6 +143,7 @@ def encode_webm(
         InputError: the file with the sound is gone.
         EncodeError: as `encode_mp4`.
     """
+    try_encoder("libvpx-vp9", instead="write an mp4")
     quality = ("-crf", str(crf), "-b:v", "0", "-deadline", "good", "-cpu-used", str(speed))
     return _write(
         frames,
@@ -200,18 +201,31 @@ def _padded(frames: Iterable[Frame], size: Size, even: Size, doing: str) -> Iter
             yield np.asarray(grown, np.uint8)
 
 
-@functools.cache
 def check_encoder(name: str) -> None:
-    """Encode a few frames: an encoder that is listed may still lack its hardware or driver.
+    """Refuse an H.264 encoder that is not known here or does not work.
 
     Raises:
-        EncodeError: it is not one of the encoders known here, or it does not work; with the reason.
+        EncodeError: with the reason.
     """
     if name not in _QUALITY:
         raise EncodeError(f"{name} is not a known encoder: use one of {', '.join(_QUALITY)}")
+    try_encoder(name, instead="libx264 does everywhere")
+
+
+@functools.cache
+def try_encoder(name: str, *, instead: str) -> None:
+    """Encode a few frames: an encoder that is listed may still lack its hardware or driver.
+
+    Args:
+        name: in ffmpeg's words.
+        instead: what to do if it does not work.
+
+    Raises:
+        EncodeError: it does not; with the reason.
+    """
     picture = ["-f", "lavfi", "-i", "color=size=256x256:rate=25:duration=0.2"]
     ffmpeg.run(
         [*picture, "-pix_fmt", "yuv420p", "-c:v", name, "-f", "null", "-"],
         error=EncodeError,
-        doing=f"the encoder {name} does not work on this machine (libx264 does everywhere)",
+        doing=f"the encoder {name} does not work on this machine ({instead})",
     )

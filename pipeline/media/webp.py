@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from pipeline.errors import EncodeError
 from pipeline.media import ffmpeg
 from pipeline.media.atomic import output
+from pipeline.media.encode import try_encoder
 from pipeline.media.ffmpeg import Size
 from pipeline.media.fitting import Clip, Frames, scaled, stretch, write_within
 from pipeline.media.images import resize
@@ -99,6 +100,7 @@ def encode_webp(
     Raises:
         EncodeError: nothing in that stretch, `max_mb` cannot be met, or ffmpeg failed.
     """
+    try_encoder("libwebp_anim", instead="write a gif or a webm")
     clip = stretch(frames, path, fps, start, seconds)
     asked = min(width or clip.size[0], clip.size[0])
     ladder = _ladder(clip.size, asked, fps=fps, quality=quality, max_fps=max_fps)
