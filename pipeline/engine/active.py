@@ -1,6 +1,6 @@
 """The gradient of those terms that count just now: what has no weight is not computed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from torch import Tensor
@@ -17,13 +17,20 @@ class ActiveGradient:
     Args:
         make: builds the gradient of some of the terms, given by their indices.
         count: how many terms there are.
+        each: indices of the terms that climb a channel of each sample's own.
 
     Attributes:
         path: of the gradient of all terms, see `ImageGradient`.
     """
 
-    def __init__(self, make: Callable[[tuple[int, ...]], ImageGradient], count: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[tuple[int, ...]], ImageGradient],
+        count: int,
+        each: Sequence[int] = (),
+    ) -> None:
         self._all = tuple(range(count))
+        self._channel_column = {term: count + k for k, term in enumerate(each)}
         self._made = cache(make)
         self.path = self._made(self._all).path
 
@@ -31,5 +38,7 @@ class ActiveGradient:
         """Differentiate, see `ImageGradient.__call__`."""
         if len(self._all) == 1 or weights.is_cuda:  # to look at a GPU's weights is to wait for it
             return self._made(self._all)(image, weights)
-        counting = tuple(weights.any(dim=0).nonzero().flatten().tolist()) or self._all[:1]
-        return self._made(counting)(image, weights[:, list(counting)])
+        weighed = weights[:, : len(self._all)].any(dim=0)
+        counting = tuple(weighed.nonzero().flatten().tolist()) or self._all[:1]
+        channels = (self._channel_column[k] for k in counting if k in self._channel_column)
+        return self._made(counting)(image, weights[:, [*counting, *channels]])

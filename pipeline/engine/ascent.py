@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.engine.decorrelate import decorrelate
 from pipeline.engine.footing import Footing, Knobs, Step
 from pipeline.engine.restraints import restrain
 from pipeline.engine.transforms import random_turn, turned, turned_back
 
-Smoothing = Literal["none", "gaussian", "cascade", "laplacian"]
+Smoothing = Literal["none", "gaussian", "cascade", "laplacian", "decorrelate"]
 Normalisation = Literal["mean_abs", "std", "none"]
 GradientFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -41,6 +42,7 @@ class StepSettings:
         jitter: largest random shift, pixels.
         sigma: of the smoothing, pixels.
         weights: one per objective term.
+        channels: one per term that climbs another channel in every sample.
         decay: pull towards the mean picture, see `restraints`.
         variation: pull towards flat areas, see `restraints`.
         rotate: largest random rotation of what the network sees, degrees.
@@ -52,6 +54,7 @@ class StepSettings:
     jitter: int
     sigma: float
     weights: tuple[float, ...]
+    channels: tuple[int, ...] = ()
     decay: float = 0.0
     variation: float = 0.0
     rotate: float = 0.0
@@ -137,8 +140,8 @@ def ascend(
     Returns:
         The climbed picture, and the objective's value at the last step, float32 [N].
     """
-    dials = torch.tensor([(s.step, s.decay, s.variation, *s.weights) for s in settings])
-    dials = dials.T.contiguous()
+    rows = [(s.step, s.decay, s.variation, *s.weights, *s.channels) for s in settings]
+    dials = torch.tensor(rows).T.contiguous()
     centre = torch.tensor(mean).view(1, 3, 1, 1)
     restrained = any(s.decay or s.variation for s in settings)
 
@@ -197,11 +200,12 @@ def smooth(gradient: Tensor, kind: Smoothing, sigmas: Sequence[float]) -> Tensor
     - `gaussian`: one Gaussian.
     - `cascade`: the mean of three Gaussians, sigma * (0.5, 1, 2) (Gordic 2020).
     - `laplacian`: bands of a Laplacian pyramid, each brought to unit deviation (google/deepdream).
+    - `decorrelate`: the spectrum and the colours of photographs (Olah et al. 2017).
 
     Args:
         gradient: float32 [N, 3, H, W].
         kind: of smoothing.
-        sigmas: one per sample, pixels; `laplacian` has no use for it.
+        sigmas: one per sample, pixels, of `gaussian` and `cascade`.
 
     Returns:
         float32 [N, 3, H, W].
@@ -210,6 +214,8 @@ def smooth(gradient: Tensor, kind: Smoothing, sigmas: Sequence[float]) -> Tensor
         return gradient
     if kind == "laplacian":
         return _equalise_bands(gradient)
+    if kind == "decorrelate":
+        return decorrelate(gradient)
     blurred = [
         _cascade(sample, sigma) if kind == "cascade" else blur(sample, sigma, math.ceil(3 * sigma))
         for sample, sigma in zip(torch.split(gradient, 1), sigmas, strict=True)

@@ -49,7 +49,7 @@ class Dreamer:
         ratio: size of a level over the next coarser one, > 1.
         merge: how an octave's dream enters the next: detail, replace or blend.
         blend: share of the seed, for `merge="blend"`.
-        smoothing: of the gradient: none, gaussian, cascade or laplacian.
+        smoothing: of the gradient: none, gaussian, cascade, laplacian or decorrelate.
         growth: of the cascade's sigma over an octave's iterations, pixels.
         octave_blur: sigma of a Gaussian before every reduction of the seed, pixels; the sizes are
             then made from one another rather than each from the full one.
@@ -101,6 +101,7 @@ class Dreamer:
                 match=match,
             ),
             len(terms),
+            each=[k for k, term in enumerate(terms) if term.channels == "each"],
         )
         self.path = gradient.path
         self._gradient = TiledGradient(

@@ -27,7 +27,8 @@ class Knobs(NamedTuple):
         sigmas: of the smoothing, pixels.
         turns: see `transforms`.
         blurs: sigma of the blur that ends the step, pixels; None for no blur.
-        dials: float32 [3 + terms, N]: step, decay, variation and the weights.
+        dials: float32 [3 + terms, N]: step, decay, variation and the weights; then the channels of
+            terms that climb another one in every sample.
         mean: float32 [1, 3, 1, 1], the picture that decay pulls towards.
         reach: float32 [N, 1, H, W], share of the step that a pixel takes; None for all of it.
         shifts: int64 [N, 2], the offsets where a device wants them as a tensor.
@@ -54,7 +55,7 @@ class Knobs(NamedTuple):
 
     @property
     def weights(self) -> Tensor:
-        """Of the objective's terms, [N, terms]."""
+        """Of the objective's terms, [N, terms], and what follows them, see `ImageGradient`."""
         return self.dials[3:].T
 
     def tensors(self) -> dict[str, Tensor]:

@@ -122,14 +122,17 @@ class ImageGradient:
 
         Args:
             image: float32 [N, 3, H, W], RGB in [0, 1].
-            weights: float32 [N, terms].
+            weights: float32 [N, terms]; then, for every term that climbs a channel of each
+                sample's own, a column with those channels.
 
         Returns:
             The gradient, float32 [N, 3, H, W], and the objective's value, float32 [N].
         """
+        own = iter(weights[:, len(self._terms) :].unbind(1))
+        weights = weights[:, : len(self._terms)]
         activations, tape = self._activations(image)
         climbs = [
-            climb(term, a, features)
+            climb(term, a, features, next(own) if term.channels == "each" else None)
             for term, a, features in zip(self._terms, activations, self._features, strict=True)
         ]
         directions, factor, value = seeds(climbs, weights)

@@ -8,7 +8,7 @@ float32 result, where it cannot underflow.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -28,16 +28,19 @@ class Term:
     Attributes:
         node: the network's node whose activation is read.
         objective: a key of `OBJECTIVES`, or "guide".
-        channels: only these channels count; None for all.
+        channels: only these channels count; "each": of every sample one channel of its own; None
+            for all.
     """
 
     node: str
     objective: str = "mean_square"
-    channels: tuple[int, ...] | None = None
+    channels: tuple[int, ...] | Literal["each"] | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in (*OBJECTIVES, "guide"):
             raise ValueError(f"{self.objective = }; accepted: {', '.join(OBJECTIVES)}, guide")
+        if self.objective == "guide" and self.channels == "each":
+            raise ValueError("a guide is followed by channels that all samples share, not by each")
 
 
 @dataclass(frozen=True)
@@ -132,13 +135,19 @@ OBJECTIVES: dict[str, Callable[[Tensor], Climb]] = {
 }
 
 
-def climb(term: Term, activation: Tensor, features: Tensor | None = None) -> Climb:
+def climb(
+    term: Term,
+    activation: Tensor,
+    features: Tensor | None = None,
+    channel: Tensor | None = None,
+) -> Climb:
     """Evaluate a term at its layer's activation.
 
     Args:
         term: what to climb.
         activation: [N, C, H, W], or [N, C] behind a global pooling, in the network's precision.
         features: the guide's at that layer, float32 [F, C], for the objective "guide".
+        channel: of each sample, [N], for a term whose channels are "each".
 
     Returns:
         Value, direction (zero outside the term's channels) and scale.
@@ -148,6 +157,10 @@ def climb(term: Term, activation: Tensor, features: Tensor | None = None) -> Cli
     """
     if term.channels is None:
         return _evaluate(term, activation, features)
+    if term.channels == "each":
+        if channel is None:
+            raise ValueError(f"{term.node}: every sample needs a channel of its own")
+        return _climb_each(OBJECTIVES[term.objective], activation, channel)
     channels = activation.shape[1]
     if bad := [c for c in term.channels if not 0 <= c < channels]:
         raise ValueError(f"{term.node} has channels 0..{channels - 1}; got {bad}")
@@ -162,6 +175,20 @@ def climb(term: Term, activation: Tensor, features: Tensor | None = None) -> Cli
 def _index(channels: tuple[int, ...], device: torch.device) -> Tensor:
     """Moved to a GPU once: a step that copies from the host cannot be recorded."""
     return torch.tensor(channels, device=device)
+
+
+def _climb_each(objective: Callable[[Tensor], Climb], activation: Tensor, channel: Tensor) -> Climb:
+    """Climb another channel in every sample: the backward pass is seeded there and nowhere else.
+
+    A channel that is silent everywhere has no gradient behind its ReLU. Until it wakes, the mean of
+    all channels is climbed (Lucid lets the gradient through the ReLU for some steps instead).
+    """
+    index = channel.long().view(-1, *[1] * (activation.ndim - 1))
+    index = index.expand(-1, 1, *activation.shape[2:])
+    part = objective(activation.gather(1, index))
+    own = torch.zeros_like(activation).scatter_(1, index, part.direction)
+    silent = (part.value == 0).view(-1, *[1] * (activation.ndim - 1))
+    return replace(part, direction=torch.where(silent, 1.0, own).to(activation.dtype))
 
 
 def seeds(climbs: Sequence[Climb], weights: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:

@@ -118,3 +118,29 @@ def test_layers_behind_a_global_pooling_have_no_place():
     climbs = [climb(Term("fc"), flat), climb(Term("fc", "mean", (1,)), flat)]
     directions, _, _ = seeds(climbs, torch.ones(2, 2))
     assert all(d.shape == flat.shape for d in directions)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_each_sample_climbs_a_channel_of_its_own(objective, activation):
+    each = climb(
+        Term("layer", objective, "each"), activation, channel=torch.tensor([4.0, 0.0, 2.0])
+    )
+    for k, channel in enumerate((4, 0, 2)):
+        alone = climb(Term("layer", objective, (channel,)), activation[k : k + 1])
+        torch.testing.assert_close(each.value[k : k + 1], alone.value)
+        torch.testing.assert_close(each.scale[k : k + 1], alone.scale)
+        assert torch.equal(each.direction[k : k + 1], alone.direction)
+
+
+def test_a_silent_channel_is_woken_by_the_whole_layer(activation):
+    activation = activation.relu()
+    activation[0, 2] = 0
+    each = climb(Term("layer", "mean", "each"), activation, channel=torch.full((3,), 2.0))
+    assert (each.direction[0] == 1).all()
+    assert (each.direction[1:, 3] == 0).all()
+    assert each.direction.dtype == activation.dtype
+
+
+def test_a_channel_for_each_sample_is_needed(activation):
+    with pytest.raises(ValueError, match="channel of its own"):
+        climb(Term("layer", channels="each"), activation)
