@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
+from pipeline.config import Config, Each
 from pipeline.config import FlowFeedback as FlowFeedbackConfig
 from pipeline.engine.layers import Layer, resolve
 from pipeline.errors import ConfigError, InputError
@@ -160,7 +160,11 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
     guide = None if dream.guide is None else read_guide(dream.guide)
     chosen = layers(config)
     terms = [
-        Term(layer.node, term.objective, term.channels)
+        Term(
+            layer.node,
+            term.objective,
+            "each" if isinstance(term.channels, Each) else term.channels,
+        )
         for layer, term in zip(chosen, dream.terms(), strict=True)
     ]
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -314,11 +318,13 @@ def step_settings(config: Config, inputs: Sequence[Input], id: FrameId) -> "Step
     from pipeline.engine.ascent import StepSettings
 
     dream, fps = config.dream, inputs[id.input].source.fps
+    terms = dream.terms()
     return StepSettings(
         step=dream.step.at(id.frame, fps),
         jitter=round(dream.jitter.at(id.frame, fps)),
         sigma=dream.smooth.sigma.at(id.frame, fps),
-        weights=tuple(term.weight.at(id.frame, fps) for term in dream.terms()),
+        weights=tuple(term.weight.at(id.frame, fps) for term in terms),
+        channels=tuple(t.channels.at(id.frame) for t in terms if isinstance(t.channels, Each)),
         decay=dream.decay.at(id.frame, fps),
         variation=dream.tv.at(id.frame, fps),
         rotate=dream.transforms.rotate.at(id.frame, fps),

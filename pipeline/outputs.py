@@ -11,9 +11,11 @@ import yaml
 from pipeline.config import (
     Config,
     GifOutput,
+    MapsOutput,
     Mp4Output,
     PngOutput,
     PosterOutput,
+    SheetOutput,
     WebmOutput,
     WebpOutput,
     resolved_dict,
@@ -27,6 +29,7 @@ from pipeline.media.gif import encode_gif
 from pipeline.media.images import write_jpeg, write_png
 from pipeline.media.sources import Source
 from pipeline.media.webp import encode_webp
+from pipeline.sheets import frame_sheet, map_sheet
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,13 @@ class StoredFrames:
         return (self[frame] for frame in range(len(self)))
 
 
-def write_output(want: Wanted, store: FrameStore, comment: str, *, first: int = 0) -> list[Path]:
+def write_output(want: Wanted, store: FrameStore, config: Config, *, first: int = 0) -> list[Path]:
     """Write one output.
 
     Args:
         want: which, of which input.
         store: the dreamed frames, all of them there.
-        comment: the config, to travel inside the file.
+        config: of the render; it travels inside the file.
         first: the frame that outputs begin with; they count from it.
 
     Returns:
@@ -64,8 +67,9 @@ def write_output(want: Wanted, store: FrameStore, comment: str, *, first: int = 
     Raises:
         EncodeError: it could not be written.
         ConfigError: a frame that the render does not have.
+        WeightsError: feature maps of a network whose weights are not here.
     """
-    source, output = want.input.source, want.output
+    source, output, comment = want.input.source, want.output, portable_text(config)
     frames = StoredFrames(store, len(source.sizes), first)
     path = want.input.folder / want.file
     match output:
@@ -119,12 +123,20 @@ def write_output(want: Wanted, store: FrameStore, comment: str, *, first: int = 
         case PngOutput():
             return _write_stills(output, path, frames, source, comment)
         case PosterOutput():
-            picture = frames[_poster_frame(output, len(frames), source.fps)]
-            if path.suffix.lower() == ".png":
-                write_png(picture, path, text={"config": comment})
-            else:
-                write_jpeg(picture, path, comment=comment)
+            _write_still(frames[_frame_at(output.at, len(frames), source.fps)], path, comment)
+        case SheetOutput():
+            _write_still(frame_sheet(output, frames, source, config), path, comment)
+        case MapsOutput():
+            picture = frames[_frame_at(output.at, len(frames), source.fps)]
+            _write_still(map_sheet(output, picture, config), path, comment)
     return [path]
+
+
+def _write_still(picture: Frame, path: Path, comment: str) -> None:
+    if path.suffix.lower() == ".png":
+        write_png(picture, path, text={"config": comment})
+    else:
+        write_jpeg(picture, path, comment=comment)
 
 
 def _write_stills(
@@ -148,13 +160,11 @@ def _write_stills(
     return paths
 
 
-def _poster_frame(output: PosterOutput, frames: int, fps: Fraction) -> int:
+def _frame_at(moment: str | float, frames: int, fps: Fraction) -> int:
     last = frames - 1
-    if output.at == "middle":
-        return last // 2
-    if output.at == "last":
-        return last
-    return min(last, round(output.at * fps))
+    if isinstance(moment, str):
+        return {"middle": last // 2, "last": last}[moment]
+    return min(last, round(moment * fps))
 
 
 def portable_text(config: Config) -> str:

@@ -16,7 +16,7 @@ from pipeline.inputs import Input, copies, look_at_inputs, open_inputs
 from pipeline.manifest import Manifest, remove_render
 from pipeline.mask import Progress
 from pipeline.media.facts import COPY, MASK
-from pipeline.outputs import portable_text, write_output
+from pipeline.outputs import write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining
 from pipeline.runtime import describe, resolve_runtime
 
@@ -282,7 +282,7 @@ def _encode(job: _Job) -> int:
         start = time.perf_counter()
         store = job.stores[job.inputs.index(want.input)]
         first = build.first_shown(job.config)
-        paths = write_output(want, store, portable_text(job.config), first=first)
+        paths = write_output(want, store, job.config, first=first)
         job.manifest.record_output(want, paths)
         several = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         name = paths[0].relative_to(job.manifest.folder)

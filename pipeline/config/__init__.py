@@ -22,6 +22,7 @@ from pipeline.config.blocks import (
     GifOutput,
     ImageSource,
     ImagesSource,
+    MapsOutput,
     Mask,
     Mp4Output,
     NoFeedback,
@@ -29,12 +30,13 @@ from pipeline.config.blocks import (
     PngOutput,
     PosterOutput,
     Runtime,
+    SheetOutput,
     VideoSource,
     WebmOutput,
     WebpOutput,
 )
 from pipeline.config.docs import config_table, json_schema
-from pipeline.config.dream import Dream, LayerSettings, LayerTerm, Smooth
+from pipeline.config.dream import Dream, Each, LayerSettings, LayerTerm, Smooth
 from pipeline.config.load import check_schedules, config_from, load_config
 from pipeline.config.previews import preview
 from pipeline.config.record import PICTURE_NEUTRAL, config_hash, differing_keys, resolved_dict
@@ -48,6 +50,7 @@ __all__ = [
     "CameraFeedback",
     "Config",
     "Dream",
+    "Each",
     "Feedback",
     "FlowFeedback",
     "GifOutput",
@@ -56,6 +59,7 @@ __all__ = [
     "ImagesSource",
     "LayerSettings",
     "LayerTerm",
+    "MapsOutput",
     "Mask",
     "Mp4Output",
     "NoFeedback",
@@ -64,6 +68,7 @@ __all__ = [
     "PngOutput",
     "PosterOutput",
     "Runtime",
+    "SheetOutput",
     "Smooth",
     "Source",
     "Transforms",

@@ -249,6 +249,42 @@ class PosterOutput(Block):
     )
 
 
+class SheetOutput(Block):
+    """Frames side by side on one contact sheet, each with a caption."""
+
+    kind: Literal["sheet"]
+    count: int | None = Field(
+        None, ge=1, description="so many frames, evenly spread; null: all of them"
+    )
+    columns: int | None = Field(None, ge=1, description="of the grid; null: by itself")
+    tile: int | None = Field(
+        None,
+        ge=16,
+        description="longer side of a tile in pixels; null: the frames' own, less if there are "
+        "very many",
+    )
+    title: str | None = Field(None, description="above the grid; null: what was dreamed")
+    file: Annotated[str | None, file_name(".png", ".jpg", ".jpeg")] = Field(
+        None, description="file name; null: NAME-sheet.png"
+    )
+
+
+class MapsOutput(Block):
+    """What a layer sees in a frame: the maps of the channels it excites most, on a sheet."""
+
+    kind: Literal["maps"]
+    layer: str | None = Field(None, description="whose channels; null: the first that is dreamed")
+    count: int = Field(24, ge=1, description="how many channels, those excited most first")
+    at: Moment = Field("last", description="which frame; a number is seconds")
+    columns: int | None = Field(None, ge=1, description="of the grid; null: by itself")
+    tile: int | None = Field(
+        None, ge=16, description="longer side of a tile in pixels; null: the frame's own"
+    )
+    file: Annotated[str | None, file_name(".png", ".jpg", ".jpeg")] = Field(
+        None, description="file name; null: NAME-maps.png"
+    )
+
+
 class Runtime(Block):
     """Where and how the work is done."""
 

@@ -6,6 +6,7 @@ config is checked and need no torch.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from pipeline.config.checks import (
     by_kind,
     by_name,
     is_whole,
+    nearest,
     refusal,
     refuse,
     shown,
@@ -31,12 +33,36 @@ from pipeline.schedule import SCHEDULE_SCHEMA, Schedule
 Objective = Literal["mean_square", "norm", "mean", "neuron", "guide"]
 
 
-def _channels(value: Any) -> tuple[int, ...] | None:
-    if value is None:
-        return None
+@dataclass(frozen=True)
+class Each:
+    """Every frame climbs one channel alone: frame k channel k, or the k-th of a list."""
+
+    channels: tuple[int, ...] | None = None
+
+    def at(self, frame: int) -> int:
+        """Return the channel of a frame."""
+        return frame if self.channels is None else self.channels[frame]
+
+    def written(self) -> str | dict[str, list[int]]:
+        """Return what a config reads back as this; JSON-able."""
+        return "each" if self.channels is None else {"each": list(self.channels)}
+
+
+def _channels(value: Any) -> tuple[int, ...] | Each | None:
+    if value is None or isinstance(value, Each):
+        return value
+    if value == "each":
+        return Each()
+    if isinstance(value, Mapping) and list(value) == ["each"]:
+        return Each(_channel_list(value["each"]))
+    return _channel_list(value)
+
+
+def _channel_list(value: Any) -> tuple[int, ...]:
     channels = tuple(value) if isinstance(value, list | tuple) else (value,)
     if not channels or not all(is_whole(channel) and channel >= 0 for channel in channels):
-        refuse(f"{shown(value)} is neither a channel, from 0, nor a list of channels")
+        hint = nearest(value, ["each"]) if isinstance(value, str) else ""
+        refuse(f"{shown(value)} is neither a channel, from 0, nor a list of channels{hint}")
     if len(set(channels)) < len(channels):
         refuse(f"{shown(value)} names a channel twice")
     return channels
@@ -44,9 +70,26 @@ def _channels(value: Any) -> tuple[int, ...] | None:
 
 _CHANNEL: Final[JsonSchemaValue] = {"type": "integer", "minimum": 0}
 _CHANNEL_LIST: Final[JsonSchemaValue] = {"type": "array", "items": _CHANNEL, "minItems": 1}
+
+
+def _numbers(channels: tuple[int, ...] | Each | None) -> tuple[int, ...]:
+    """The channels that are given by number."""
+    return (channels.channels if isinstance(channels, Each) else channels) or ()
+
+
+_EACH: Final[JsonSchemaValue] = {
+    "title": "{each: [channels]}",
+    "type": "object",
+    "properties": {"each": _CHANNEL_LIST},
+    "required": ["each"],
+    "additionalProperties": False,
+}
 Channels = Annotated[
-    tuple[int, ...] | None,
-    Checked(_channels, {"anyOf": [_CHANNEL, _CHANNEL_LIST, {"type": "null"}]}),
+    tuple[int, ...] | Each | None,
+    Checked(
+        _channels,
+        {"anyOf": [_CHANNEL, _CHANNEL_LIST, {"const": "each"}, _EACH, {"type": "null"}]},
+    ),
 ]
 
 
@@ -57,7 +100,11 @@ class LayerSettings(Block):
         Schedule(1.0), description="its share among the layers; negative: away from it"
     )
     objective: Objective | None = Field(None, description="null: that of `dream`")
-    channels: Channels = Field(None, description="a channel or a list of channels; null: all")
+    channels: Channels = Field(
+        None,
+        description="a channel or a list of channels; each: frame k climbs channel k alone, or the "
+        "k-th of a list, which makes an atlas; null: all",
+    )
 
 
 class LayerTerm(NamedTuple):
@@ -66,7 +113,7 @@ class LayerTerm(NamedTuple):
     layer: str
     weight: Schedule
     objective: Objective
-    channels: tuple[int, ...] | None
+    channels: tuple[int, ...] | Each | None
 
 
 def _expand_layer(value: Any) -> Any:
@@ -117,9 +164,10 @@ Layers = Annotated[
 class Smooth(Block):
     """How the gradient is smoothed before a step."""
 
-    kind: Literal["none", "gaussian", "cascade", "laplacian"] = Field(
+    kind: Literal["none", "gaussian", "cascade", "laplacian", "decorrelate"] = Field(
         description="cascade: three Gaussians that widen over the iterations; "
-        "laplacian: each band normalised"
+        "laplacian: each band normalised; decorrelate: the spectrum and colours of photographs, "
+        "for feature visualisation"
     )
     sigma: NotNegative = Field(
         Schedule(0.5), description="width in pixels, of `gaussian` and `cascade`"
@@ -181,9 +229,9 @@ class Dream(Block):
     jitter: NotNegative = Field(
         Schedule(24.0), description="largest random shift before a step, in pixels (rounded)"
     )
-    smooth: Annotated[Smooth, by_kind("none", "gaussian", "cascade", "laplacian")] = Field(
-        Smooth(kind="cascade"), description="smoothing of the gradient"
-    )
+    smooth: Annotated[
+        Smooth, by_kind("none", "gaussian", "cascade", "laplacian", "decorrelate")
+    ] = Field(Smooth(kind="cascade"), description="smoothing of the gradient")
     normalize: Literal["mean_abs", "std", "none"] = Field(
         "mean_abs", description="what the gradient is divided by"
     )
@@ -223,11 +271,11 @@ class Dream(Block):
     def _known_channels(cls, layers: Layers | None, info: ValidationInfo) -> Layers | None:
         model = info.data.get("model")
         problems = [
-            ((name, "channels"), f"{name} has channels 0 to {count - 1}, not {max(each.channels)}")
+            ((name, "channels"), f"{name} has channels 0 to {count - 1}, not {max(numbers)}")
             for name, each in (layers or {}).items()
             if model
-            and each.channels
-            and max(each.channels) >= (count := _channel_count(model, name))
+            and (numbers := _numbers(each.channels))
+            and max(numbers) >= (count := _channel_count(model, name))
         ]
         if problems:
             raise refusal(problems)
@@ -243,6 +291,8 @@ class Dream(Block):
         following = [n for n, each in layers.items() if (each.objective or usual) == "guide"]
         if guide is None and following:
             refuse(f"{following[0]} is to follow a guide: give `guide: photo.jpg`")
+        if any(isinstance(layers[name].channels, Each) for name in following):
+            refuse("a guide is followed by channels that all frames share: not by `channels: each`")
         if guide is not None and not following:
             refuse("no layer follows the guide: set `objective: guide`")
         return guide
@@ -270,3 +320,11 @@ class Dream(Block):
             for name, weight in (self.classes or {}).items()
         ]
         return (*self.layer_terms(), *logits)
+
+    def most_frames(self) -> dict[str, int]:
+        """Return how many frames there can be, by the layers of which each climbs one channel."""
+        return {
+            term.layer: len(_numbers(term.channels)) or _channel_count(self.model, term.layer)
+            for term in self.layer_terms()
+            if isinstance(term.channels, Each)
+        }

@@ -17,13 +17,13 @@ def preview(config: Config) -> Config:
     """Return a config for a look at a render before it is made.
 
     At most 320 pixels on the longest side and about two seconds (24 to 48 frames) at the same frame
-    rate, jitter and feather scaled with the picture, one GIF. Named NAME-preview, it has its own
-    directory.
+    rate, jitter and feather scaled with the picture, one GIF, or the sheets if that is what is
+    asked for. Named NAME-preview, it has its own directory.
     """
     source, scale = _smaller(config.source)
     dream = config.dream.model_copy(update={"jitter": config.dream.jitter.scaled(scale)})
     name = f"{config.name[:92]}-preview"  # a name has at most 100 characters
-    gif = GifOutput(kind="gif", width=None)
+    sheets = tuple(output for output in config.outputs if output.kind in ("sheet", "maps"))
     mask = config.mask and config.mask.model_copy(update={"feather": config.mask.feather * scale})
     feedback = config.feedback
     if feedback.kind == "camera" and (source.kind == "noise" or source.kind == "image"):
@@ -35,7 +35,7 @@ def preview(config: Config) -> Config:
         "feedback": feedback,
         "dream": dream,
         "mask": mask,
-        "outputs": (gif,),
+        "outputs": sheets or (GifOutput(kind="gif", width=None),),
     }
     return config.model_copy(update=update)
 

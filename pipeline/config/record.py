@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipeline.config.document import KeyPath, dotted
+from pipeline.config.dream import Each
 from pipeline.config.render import Config
 
 PICTURE_NEUTRAL: Final = ("outputs", "keep_frames")
@@ -23,11 +24,17 @@ def resolved_dict(config: Config) -> dict[str, Any]:
         term.layer: {
             "weight": term.weight.written(),
             "objective": term.objective,
-            "channels": None if term.channels is None else list(term.channels),
+            "channels": _written_channels(term.channels),
         }
         for term in config.dream.layer_terms()
     } or None
     return data
+
+
+def _written_channels(channels: tuple[int, ...] | Each | None) -> Any:
+    if isinstance(channels, Each):
+        return channels.written()
+    return None if channels is None else list(channels)
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:

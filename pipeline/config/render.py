@@ -11,6 +11,7 @@ from pipeline.config.blocks import (
     GifOutput,
     ImageSource,
     ImagesSource,
+    MapsOutput,
     Mask,
     Mp4Output,
     NoFeedback,
@@ -18,6 +19,7 @@ from pipeline.config.blocks import (
     PngOutput,
     PosterOutput,
     Runtime,
+    SheetOutput,
     VideoSource,
     WebmOutput,
     WebpOutput,
@@ -26,10 +28,21 @@ from pipeline.config.checks import Block, Shorthand, by_kind, refusal, refuse
 from pipeline.config.dream import Dream
 from pipeline.config.loops import check_loop, rests
 from pipeline.config.values import PATH_SCHEMA, Component
+from pipeline.errors import ConfigError
 
 Source = NoiseSource | ImageSource | ImagesSource | VideoSource
 Feedback = NoFeedback | CameraFeedback | FlowFeedback
-Output = Mp4Output | WebmOutput | GifOutput | WebpOutput | PngOutput | PosterOutput
+Output = (
+    Mp4Output
+    | WebmOutput
+    | GifOutput
+    | WebpOutput
+    | PngOutput
+    | PosterOutput
+    | SheetOutput
+    | MapsOutput
+)
+OUTPUTS: Final = ("mp4", "webm", "gif", "webp", "png", "poster", "sheet", "maps")
 
 FEEDBACKS: Final = {
     "noise": ("none", "camera"),
@@ -60,10 +73,7 @@ class Config(Block):
         None, description="dream only parts of the source; null: all of it"
     )
     outputs: tuple[
-        Annotated[
-            Annotated[Output, Field(discriminator="kind")],
-            by_kind("mp4", "webm", "gif", "webp", "png", "poster"),
-        ],
+        Annotated[Annotated[Output, Field(discriminator="kind")], by_kind(*OUTPUTS)],
         ...,
     ] = Field((Mp4Output(kind="mp4"),), strict=False, description="the files to write")
     runtime: Runtime = Field(Runtime(), description="where and how the work is done")
@@ -104,6 +114,43 @@ class Config(Block):
             refuse("keeps the source, which a moving camera never comes back to: feedback.loop: 0")
         return mask
 
+    @field_validator("dream")
+    @classmethod
+    def _enough_channels(cls, dream: Dream, info: ValidationInfo) -> Dream:
+        source = info.data.get("source")
+        if source is None:
+            return dream
+        frames = source.frames if source.kind in ("noise", "image") else None
+        problems = []
+        for layer, most in dream.most_frames().items():
+            path = ("layers", layer, "channels")
+            if frames is None:
+                message = "each needs a source whose frames are counted: noise or image"
+                problems.append((path, message))
+            elif frames > most:
+                message = f"each climbs one of {most} channels, and there are {frames} frames: "
+                problems.append((path, f"{message}set source.frames to {most} or less"))
+        if problems:
+            raise refusal(problems)
+        return dream
+
+    @field_validator("outputs")
+    @classmethod
+    def _known_layers(cls, outputs: tuple[Output, ...], info: ValidationInfo) -> tuple[Output, ...]:
+        from pipeline.engine.layers import resolve
+
+        dream = info.data.get("dream")
+        problems = []
+        for index, output in enumerate(outputs):
+            if dream is not None and output.kind == "maps" and output.layer is not None:
+                try:
+                    resolve(dream.model, output.layer)
+                except ConfigError as error:
+                    problems.append(((index, "layer"), str(error)))
+        if problems:
+            raise refusal(problems)
+        return outputs
+
     @field_validator("outputs")
     @classmethod
     def _different_files(
@@ -141,6 +188,8 @@ def _file_name(name: str, output: Output) -> str:
     several = output.kind == "png" and output.frames != "last"
     if output.kind == "poster":
         return output.file or f"{name}-poster.jpg"
+    if output.kind in ("sheet", "maps"):
+        return output.file or f"{name}-{output.kind}.png"
     file = output.file or f"{name}.{output.kind}"
     return file[: -len(".png")] + "-{frame:06d}.png" if several else file
 

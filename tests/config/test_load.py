@@ -97,9 +97,10 @@ def test_every_problem_is_reported_at_once_with_its_line(complaints) -> None:
         "render.yaml:16: dream.step: is written twice, first at line 15",
         'render.yaml:17: dream.normalize: "mean" is not one of mean_abs, std, none. '
         'Did you mean "mean_abs"?',
-        'render.yaml:19: outputs[0].kind: "mp5" is not one of mp4, webm, gif, webp, png, poster. '
-        'Did you mean "mp4"?',
-        "render.yaml:20: outputs[1]: needs a `kind`: mp4, webm, gif, webp, png, poster",
+        'render.yaml:19: outputs[0].kind: "mp5" is not one of mp4, webm, gif, webp, png, poster, '
+        'sheet, maps. Did you mean "mp4"?',
+        "render.yaml:20: outputs[1]: needs a `kind`: mp4, webm, gif, webp, png, poster, sheet, "
+        "maps",
         "render.yaml:21: outputs[2].width: a whole number is needed, got 4.5",
         "render.yaml:21: outputs[2].colors: must be at most 256, got 257",
         'render.yaml:22: runtime: a map is needed, got ["cpu"]',
