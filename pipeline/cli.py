@@ -1,8 +1,7 @@
-"""The commands. The only place that prints, and the only one that knows argparse and tqdm."""
+"""The commands. With `terminal` and `cli_sheets` the only place that prints or knows argparse."""
 
 import argparse
 import json
-import re
 import signal
 import sys
 import traceback
@@ -11,11 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tqdm import tqdm
-
+from pipeline import cli_sheets
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.terminal import OUTPUTS, rendered, show_paths
 
-OUTPUTS = Path("outputs")
 _TERMINATED = 128 + signal.SIGTERM
 _INTERRUPTED = 128 + signal.SIGINT
 
@@ -107,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     gif.add_argument("--start", type=float, default=0.0, help="seconds (0)")
     gif.add_argument("--seconds", type=float, default=6.0, help="how long (6)")
     gif.add_argument("--max-mb", type=float, default=10.0, help="largest file, megabytes (10)")
+    cli_sheets.add_commands(add)
     add("models", _models, "list the networks")
     layers = add("layers", _layers, "list a network's layers")
     layers.add_argument("model", metavar="MODEL")
@@ -122,8 +121,9 @@ def _render(options: argparse.Namespace) -> None:
 
     config = load_config(options.config, options.overrides)
     if options.input:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(options.input).stem)
-        theirs = [f"source.path={options.input}", f"name={config.name}-{stem}"]
+        from pipeline.recipes import file_stem
+
+        theirs = [f"source.path={options.input}", f"name={config.name}-{file_stem(options.input)}"]
         config = load_config(options.config, [*options.overrides, *theirs])
     if options.preview:
         config = preview(config)
@@ -132,30 +132,7 @@ def _render(options: argparse.Namespace) -> None:
 
         print("\n".join(dry_run(config, OUTPUTS)))
         return
-    from pipeline.renderer import BatchDone, Listener, render
-
-    with tqdm(unit="frame", dynamic_ncols=True, disable=None) as bar:
-
-        def show(batch: BatchDone) -> None:
-            if bar.total is None:
-                bar.set_description_str("dreaming")
-                bar.reset(batch.total)
-                bar.initial = batch.done - len(batch.frames)
-                bar.n = bar.initial
-            bar.update(batch.done - bar.n)
-            if batch.iterations:
-                bar.set_postfix_str(f"strength {batch.strength:.4g}")
-
-        def read(name: str, done: int, total: int | None) -> None:
-            bar.set_description_str(f"reading {name}: {done} of {total or '?'}")
-
-        listener = Listener(show, lambda line: bar.write(line, file=sys.stderr), read)
-        done = render(config, root=OUTPUTS, overwrite=options.overwrite, listener=listener)
-    if not done.dreamed and not done.encoded:
-        print(f"{OUTPUTS / config.name} is already finished (--overwrite starts again)")
-    _show_paths(done.outputs)
-    for note in done.notes:
-        print(note, file=sys.stderr)
+    rendered(config, options.overwrite)
 
 
 def _encode(options: argparse.Namespace) -> None:
@@ -168,7 +145,7 @@ def _encode(options: argparse.Namespace) -> None:
         folder = OUTPUTS / options.name
     config = config_from(recorded_config(folder), options.overrides, name=str(folder))
     listener = Listener(notice=lambda line: print(line, file=sys.stderr))
-    _show_paths(encode(config, root=folder.parent, listener=listener).outputs)
+    show_paths(encode(config, root=folder.parent, listener=listener).outputs)
 
 
 def _gif(options: argparse.Namespace) -> None:
@@ -188,11 +165,6 @@ def _gif(options: argparse.Namespace) -> None:
         f"{facts.path}  {facts.width}x{facts.height}, {facts.frames} frames at "
         f"{float(facts.fps):g} fps, {facts.bytes / 1e6:.1f} MB"
     )
-
-
-def _show_paths(paths: Sequence[Path]) -> None:
-    for path in paths:
-        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _models(_: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from pipeline.manifest import Wanted
 from pipeline.media.encode import encode_mp4, encode_webm
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.gif import encode_gif
-from pipeline.media.images import write_jpeg, write_png
+from pipeline.media.images import write_picture, write_png
 from pipeline.media.sources import Source
 from pipeline.media.webp import encode_webp
 from pipeline.sheets import frame_sheet, map_sheet
@@ -123,20 +123,14 @@ def write_output(want: Wanted, store: FrameStore, config: Config, *, first: int 
         case PngOutput():
             return _write_stills(output, path, frames, source, comment)
         case PosterOutput():
-            _write_still(frames[_frame_at(output.at, len(frames), source.fps)], path, comment)
+            picture = frames[_frame_at(output.at, len(frames), source.fps)]
+            write_picture(picture, path, config=comment)
         case SheetOutput():
-            _write_still(frame_sheet(output, frames, source, config), path, comment)
+            write_picture(frame_sheet(output, frames, source, config), path, config=comment)
         case MapsOutput():
             picture = frames[_frame_at(output.at, len(frames), source.fps)]
-            _write_still(map_sheet(output, picture, config), path, comment)
+            write_picture(map_sheet(output, picture, config), path, config=comment)
     return [path]
-
-
-def _write_still(picture: Frame, path: Path, comment: str) -> None:
-    if path.suffix.lower() == ".png":
-        write_png(picture, path, text={"config": comment})
-    else:
-        write_jpeg(picture, path, comment=comment)
 
 
 def _write_stills(

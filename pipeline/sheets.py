@@ -14,7 +14,7 @@ from pipeline.media.fitting import Frames
 from pipeline.media.images import fit
 from pipeline.media.sources import Source
 
-_MOST_PIXELS = 50_000_000  # of all tiles of a sheet together
+_MOST_PIXELS = 40_000_000  # of all tiles of a sheet together
 
 
 def frame_sheet(output: SheetOutput, frames: Frames, source: Source, config: Config) -> Frame:

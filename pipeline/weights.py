@@ -11,6 +11,7 @@ import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,9 +131,14 @@ def load_network(
             names the file.
     """
     file = find(model, path, download=download, progress=progress)
+    return _built(model, file), file
+
+
+@lru_cache(maxsize=1)  # the variants of a sweep ask for the same network one after the other
+def _built(model: str, file: WeightFile) -> Network:
     state = load_state(file.path)
     try:
-        return build(model, state), file
+        return build(model, state)
     except WeightsError as error:
         raise WeightsError(f"{file.path}: {error}") from error
 

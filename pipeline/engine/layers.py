@@ -7,6 +7,7 @@ other node of the network under torchvision's name.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -50,6 +51,30 @@ def layers(model: str) -> tuple[Layer, ...]:
     return tuple(
         Layer(name, node, tuple(aliases), channels, stride, smallest)
         for name, node, aliases, channels, stride, smallest in _table(model)["layers"]
+    )
+
+
+def main_layers(model: str) -> tuple[str, ...]:
+    """Name the layers worth comparing: those that end a block or a stage of the network.
+
+    Left out are poolings and normalisations, the branches inside a block, and convolutions whose
+    ReLU is a layer too.
+
+    Raises:
+        ConfigError: unknown `model`.
+    """
+    names = [layer.name for layer in layers(model)]
+
+    def inside_block(name: str) -> bool:
+        starts = (name[: match.start()] for match in re.finditer(r"[._](?!\d+$)", name))
+        return any(start in names for start in starts)
+
+    return tuple(
+        name
+        for name in names
+        if not re.search("pool|norm", name)
+        and not inside_block(name)
+        and not (name.startswith("conv") and name.replace("conv", "relu", 1) in names)
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline.errors import InputError
+from pipeline.errors import EncodeError, InputError
 from pipeline.media.atomic import output
 from pipeline.media.ffmpeg import Frame, Size
 from pipeline.media.files import check_readable
@@ -186,6 +186,21 @@ def write_jpeg(picture: Frame, path: Path, *, comment: str = "", quality: int = 
     """
     segment = comment.encode()[:65_000]
     _write(picture, path, extension=".jpg", quality=quality, subsampling=0, comment=segment)
+
+
+def write_picture(picture: Frame, path: Path, *, config: str = "") -> None:
+    """Write a PNG or a JPEG, whichever the name asks for, with the config it came from inside.
+
+    Raises:
+        EncodeError: another suffix, a full disk or a folder that cannot be written to.
+    """
+    match path.suffix.lower():
+        case ".png":
+            write_png(picture, path, text={"config": config} if config else None)
+        case ".jpg" | ".jpeg":
+            write_jpeg(picture, path, comment=config)
+        case suffix:
+            raise EncodeError(f"{path}: {suffix or 'no suffix'} is no picture: use .png or .jpg")
 
 
 def _write(picture: Frame, path: Path, *, extension: str, **options: Any) -> None:
