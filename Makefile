@@ -6,19 +6,22 @@ PYTHON ?= python3
 VENV   ?= .venv
 CONFIG ?=
 INPUT  ?=
+GUIDE  ?=
 # Paths go to the commands through the environment, as they were typed: neither make nor a shell
 # looks into them.
 override CONFIG := $(value CONFIG)
 override INPUT := $(value INPUT)
-export CONFIG INPUT
+override GUIDE := $(value GUIDE)
+export CONFIG INPUT GUIDE
 
-.PHONY: help setup zoom video gif test check bench clean
+.PHONY: help setup zoom video gif seeds test check bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make zoom CONFIG=configs/noise_zoom.yaml       noise to a zoom video and a GIF'
 	@echo 'make video INPUT=clip.mp4                       a video to a dream of itself'
 	@echo 'make gif INPUT=clip.mp4                        a README-sized GIF of it (CONFIG=: dreamed first)'
+	@echo 'make seeds INPUT=photo.jpg GUIDE=guide.jpg     every config of configs/seeds on a sheet (PREVIEW=1: small)'
 	@echo 'make test | make check                         the tests | lint and types'
 
 setup: $(VENV)/.ready
@@ -41,6 +44,12 @@ gif: setup
 	@if test -n "$$CONFIG"; \
 	then $(VENV)/bin/dream render "$$CONFIG" --input "$$INPUT" 'outputs=[{kind: gif, seconds: 6}]'; \
 	else $(VENV)/bin/dream gif "$$INPUT"; fi
+
+seeds: setup
+	@set -- $(if $(PREVIEW),--preview); \
+	test -z "$$INPUT" || set -- "$$@" --input "$$INPUT"; \
+	test -z "$$GUIDE" || set -- "$$@" --guide "$$GUIDE"; \
+	$(VENV)/bin/python scripts/seeds.py "$$@"
 
 test: setup
 	$(VENV)/bin/python -m pytest

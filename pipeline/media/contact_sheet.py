@@ -23,7 +23,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT = 22  # pixels of an ascending letter at scale 1
 _ELLIPSIS = "..."  # the one character for it is not in OpenCV 4's font
 _SHAPE = 1.5  # width over height that a sheet aims at
-_SMALLEST_TEXT, _LARGEST_TEXT = 9, 18  # pixels of an ascending letter
+_SMALLEST_TEXT, _LARGEST_TEXT = 9, 15  # pixels of an ascending letter
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def layout(count: int, tile: Size, *, columns: int | None, lines: int, title: bo
     if count < 1 or (columns is not None and columns < 1):
         raise ValueError(f"a sheet has tiles and columns; got {count = }, {columns = }")
     width, height = tile
-    text = min(max(width // 17, _SMALLEST_TEXT), _LARGEST_TEXT)
+    text = min(max(width // 18, _SMALLEST_TEXT), _LARGEST_TEXT)
     gutter = max(4, text // 2)
     line = round(1.75 * text)
     label = lines * line + gutter if lines else 0
