@@ -116,7 +116,9 @@ def channel_atlas(
             "iterations": 96,
             "step": 0.01,
             "jitter": 8,
+            "transforms": {"rotate": 5, "scale": 1.1},
             "smooth": "decorrelate",
+            "decay": 0.2,
         },
         "outputs": [{"kind": "sheet", "title": f"{found.name} of {model}, channel by channel"}],
     }

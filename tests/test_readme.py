@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.cli import _parser
 from pipeline.config import load_config
+from pipeline.sweep import plan_sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,7 +33,9 @@ def test_it_shows_commands():
 def test_its_commands_are_accepted(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     options = _parser().parse_args(shlex.split(command)[1:])
-    if "config" in options:
+    if command.startswith("dream sweep"):
+        plan_sweep(options.config, options.overrides)
+    elif "config" in options:
         load_config(options.config, options.overrides)
 
 

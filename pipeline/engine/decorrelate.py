@@ -8,7 +8,7 @@ by the pixels is multiplied by S S^T, which is symmetric and positive semi-defin
 climbed before still climbs. Large smooth shapes in natural colours grow, rather than loud grain.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 # yellow against blue, and green against pink. Divided by its longest column, as there.
 _COLOURS = torch.tensor(((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03)))
 _COLOURS = _COLOURS / _COLOURS.norm(dim=0).max()
+# Waves across the longer side that the lowest frequencies count as. Lucid has one, and its Adam
+# evens frequencies out; a normalised step would go into the mean, and burn out many a channel.
+_LOWEST = 2
 
 
 def decorrelate(gradient: Tensor) -> Tensor:
@@ -26,19 +29,24 @@ def decorrelate(gradient: Tensor) -> Tensor:
         gradient: float32 [N, 3, H, W], of pictures whose borders meet (as jitter has them).
 
     Returns:
-        float32 [N, 3, H, W]. Its mean keeps its size, every other frequency shrinks.
+        float32 [N, 3, H, W]. Its mean keeps its size, fine grain shrinks most.
     """
     height, width = gradient.shape[2:]
-    correlation = (_COLOURS @ _COLOURS.T).to(gradient.device)
-    mixed = torch.einsum("cd,ndhw->nchw", correlation, gradient)
+    mixed = torch.einsum("cd,ndhw->nchw", _correlation(gradient.device), gradient)
     weights = _spectrum(height, width, gradient.device)
     result: Tensor = torch.fft.irfft2(torch.fft.rfft2(mixed) * weights, s=(height, width))
     return result
 
 
+@cache
+def _correlation(device: torch.device) -> Tensor:
+    """Of the colours, [3, 3]; on a GPU a step that copies from the host cannot be recorded."""
+    return (_COLOURS @ _COLOURS.T).to(device)
+
+
 @lru_cache(maxsize=32)
 def _spectrum(height: int, width: int, device: torch.device) -> Tensor:
-    """1 / f^2, no frequency counted below that of one wave across the longer side."""
-    lowest = 1 / max(height, width)
+    """1 / f^2, as a share of that at the lowest frequencies."""
+    lowest = _LOWEST / max(height, width)
     y, x = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :]
     return (lowest / torch.hypot(y, x).clamp_min(lowest)).square().to(device)
