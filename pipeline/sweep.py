@@ -3,7 +3,9 @@
     dream sweep configs/photo_dream.yaml dream.step=0.006,0.012 dream.layers=mixed3a,mixed4a
 
 Every combination is a render of its own in `outputs/NAME-sweep/`, named after its values. So a
-sweep that was stopped goes on where it stopped, and one with more values makes only what is new.
+sweep that was stopped goes on where it stopped, one with more values makes only what is new, and
+the variant that is chosen can be rendered again to the byte: in batches of several variants, which
+would round differently, it would be another picture.
 """
 
 import hashlib

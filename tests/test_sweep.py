@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.config import load_config
 from pipeline.errors import ConfigError
 from pipeline.media.contact_sheet import layout
 from pipeline.media.probe import probe
-from pipeline.renderer import Listener
+from pipeline.renderer import Listener, render
 from pipeline.sweep import plan_sweep, sweep
 
 STILL = {
@@ -96,6 +97,16 @@ def test_a_sweep_is_a_sheet_of_renders_and_goes_on_where_it_stopped(file, tmp_pa
     assert np.abs(shown[1] - shown[0]).mean() > 3
     sweep(plan_sweep(path, ["dream.step=0.004,0.01,0.03"]), root=tmp_path, listener=listener)
     assert len(heard) == 3
+
+
+def test_a_variant_is_what_its_values_render_alone(file, tmp_path):
+    path = file()
+    plan = plan_sweep(path, ["dream.step=0.004,0.03"])
+    sweep(plan, root=tmp_path)
+    alone = render(load_config(path, ["dream.step=0.03"]), root=tmp_path)
+    folder = tmp_path / plan.name / plan.variants[1].config.name
+    frame = "frames/000000.png"
+    assert (alone.folder / frame).read_bytes() == (folder / frame).read_bytes()
 
 
 def test_animations_play_side_by_side(file, tmp_path):
