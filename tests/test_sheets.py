@@ -54,20 +54,32 @@ def photo(tmp_path) -> Path:
     return path
 
 
-def test_each_frame_of_an_atlas_is_what_its_channel_alone_dreams(tmp_path):
-    atlas = render(config("dream.layers.mixed3b.channels={each: [7, 30, 2]}", "source.frames=3"),
-                   root=tmp_path)  # fmt: skip
-    for frame, channel in enumerate((7, 30, 2)):
-        alone = render(
-            config(f"dream.layers.mixed3b.channels={channel}", "source.frames=3", "name=alone"),
+@pytest.mark.parametrize(
+    ("each", "alone"),
+    [
+        (
+            "{mixed3b: {channels: {each: [7, 30, 2]}, objective: mean}}",
+            "{mixed3b: {channels: %d, objective: mean}}",
+        ),
+        (
+            "{mixed4a: .5, mixed3b: {channels: {each: [7, 30, 2]}}, mixed3a: {channels: each}}",
+            "{mixed4a: .5, mixed3b: {channels: %d}, mixed3a: {channels: %d}}",
+        ),
+    ],
+)
+def test_each_frame_is_what_its_channels_alone_dream(each, alone, tmp_path):
+    atlas = render(config(f"dream.layers={each}", "source.frames=3"), root=tmp_path)
+    for frame, channels in enumerate(((7, 0), (30, 1), (2, 2))):
+        layers = alone % channels[: alone.count("%d")]
+        single = render(
+            config(f"dream.layers={layers}", "source.frames=3", "name=alone"),
             root=tmp_path,
             overwrite=True,
         )
-        name = f"frames/{frame:06d}.png"
-        both = [cv2.imread(str(each.folder / name)).astype(int) for each in (atlas, alone)]
-        assert np.abs(both[0] - both[1]).max() <= 1
-        others = [cv2.imread(str(alone.folder / f"frames/{f:06d}.png")) for f in range(3)]
-        assert all(np.abs(others[f] - both[0]).mean() > 2 for f in range(3) if f != frame)
+        dreams = [cv2.imread(str(single.folder / f"frames/{f:06d}.png")) for f in range(3)]
+        mine = cv2.imread(str(atlas.folder / f"frames/{frame:06d}.png")).astype(int)
+        assert np.abs(dreams[frame] - mine).max() <= 1
+        assert all(np.abs(dreams[f] - mine).mean() > 2 for f in range(3) if f != frame)
 
 
 def test_an_atlas_continues_to_the_byte(tmp_path):

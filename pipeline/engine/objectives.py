@@ -188,7 +188,8 @@ def _climb_each(objective: Callable[[Tensor], Climb], activation: Tensor, channe
     part = objective(activation.gather(1, index))
     own = torch.zeros_like(activation).scatter_(1, index, part.direction)
     silent = (part.value == 0).view(-1, *[1] * (activation.ndim - 1))
-    return replace(part, direction=torch.where(silent, 1.0, own).to(activation.dtype))
+    share = 1 / activation.shape[1]
+    return replace(part, direction=torch.where(silent, share, own).to(activation.dtype))
 
 
 def seeds(climbs: Sequence[Climb], weights: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
