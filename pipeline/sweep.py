@@ -13,24 +13,29 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from math import prod
 from pathlib import Path
 
+from pipeline.build import first_shown
 from pipeline.config import Config, load_config, preview
 from pipeline.errors import ConfigError
 from pipeline.frames import FrameStore
 from pipeline.inputs import look_at_inputs
 from pipeline.media.contact_sheet import Tile, contact_sheet
-from pipeline.media.encode import encode_mp4
+from pipeline.media.encode import encode_mp4, encode_webm
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.gif import encode_gif
 from pipeline.media.images import fit, write_png
+from pipeline.media.webp import encode_webp
 from pipeline.renderer import Listener, render
 
 MOST_VARIANTS = 64
+ANIMATIONS = ("mp4", "webm", "gif", "webp")
 _SIDE = 320  # longer side of a tile, pixels: several are looked at together
 _LONGEST_NAME = 80
+_MOST_MB = 10  # of an animation that plays in a page
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Sweep:
         name: of its folder and files.
         title: of the sheet.
         columns: of the sheet: a row for every value of the first setting, if there are several.
-        animations: the kinds of output, mp4 and gif, that the config asks for.
+        animations: the kinds of output, of `ANIMATIONS`, that the config asks for.
         variants: in the order of the sheet.
     """
 
@@ -112,7 +117,7 @@ def plan_sweep(path: str | Path, settings: Sequence[str], *, small: bool = False
         name=f"{first.name}-sweep{'-preview' if small else ''}",
         title=f"{first.name}: {', '.join(swept)}",
         columns=None if len(swept) == 1 else count // len(next(iter(swept.values()))),
-        animations=tuple(output.kind for output in first.outputs if output.kind in ("mp4", "gif")),
+        animations=tuple(o.kind for o in first.outputs if o.kind in ANIMATIONS),
         variants=tuple(_variant(chosen, config, small) for chosen, config in configs),
     )
 
@@ -147,20 +152,17 @@ def sweep(
             done = render(variant.config, root=folder, overwrite=overwrite, listener=listener)
             if not (done.folder / "frames").is_dir():
                 raise ConfigError("a sweep compares one clip: give source.path a single file")
-            clips.append(_Clip(stack.enter_context(FrameStore(done.folder)), done.frames))
+            store = stack.enter_context(FrameStore(done.folder))
+            clips.append(_Clip(store, first_shown(variant.config), done.frames))
         grid = _Grid(plan, clips)
         files = [folder / f"{plan.name}.png"]
         write_png(grid[len(grid) - 1], files[0])
         config = plan.variants[0].config
         if len(grid) > 1 and config.source.kind != "images":
             fps = look_at_inputs(config, folder / config.name)[0].source.fps
-            height, width = grid[0].shape[:2]
-            for kind in plan.animations:
-                files.append(folder / f"{plan.name}.{kind}")
-                if kind == "mp4":
-                    encode_mp4(grid, files[-1], size=(width, height), fps=fps)
-                else:
-                    encode_gif(grid, files[-1], fps=fps, max_mb=10)
+            files += [folder / f"{plan.name}.{kind}" for kind in plan.animations]
+            for path in files[1:]:
+                _animate(grid, path, fps)
     return tuple(files)
 
 
@@ -169,10 +171,11 @@ class _Clip:
     """The frames of one variant; past its end, the last one."""
 
     store: FrameStore
-    frames: int
+    first: int
+    end: int
 
     def at(self, frame: int) -> Frame:
-        return self.store.read(min(frame, self.frames - 1))
+        return self.store.read(min(self.first + frame, self.end - 1))
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class _Grid:
     clips: Sequence[_Clip]
 
     def __len__(self) -> int:
-        return max(clip.frames for clip in self.clips)
+        return max(clip.end - clip.first for clip in self.clips)
 
     def __getitem__(self, frame: int, /) -> Frame:
         if not 0 <= frame < len(self):
@@ -200,6 +203,19 @@ class _Grid:
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[frame] for frame in range(len(self)))
+
+
+def _animate(grid: _Grid, path: Path, fps: Fraction) -> None:
+    height, width = grid[0].shape[:2]
+    match path.suffix:
+        case ".mp4":
+            encode_mp4(grid, path, size=(width, height), fps=fps)
+        case ".webm":
+            encode_webm(grid, path, size=(width, height), fps=fps)
+        case ".gif":
+            encode_gif(grid, path, fps=fps, max_mb=_MOST_MB)
+        case ".webp":
+            encode_webp(grid, path, fps=fps, max_mb=_MOST_MB)
 
 
 def _values(setting: str) -> list[str]:

@@ -5,6 +5,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from pipeline.config import load_config
 from pipeline.errors import ConfigError
@@ -113,14 +114,17 @@ def test_animations_play_side_by_side(file, tmp_path):
     moving = file(
         source=STILL["source"] | {"frames": 3, "fps": 12},
         feedback={"kind": "camera", "zoom": 2.0, "iterations": 1, "keyframe_every": 1},
-        outputs=["mp4", "gif"],
+        outputs=["mp4", "gif", "webm", "webp"],
     )
-    sheet, mp4, gif = sweep(plan_sweep(moving, ["feedback.zoom=1,3"]), root=tmp_path)
+    sheet, mp4, gif, webm, webp = sweep(plan_sweep(moving, ["feedback.zoom=1,3"]), root=tmp_path)
     height, width = iio.imread(sheet).shape[:2]
-    facts = probe(mp4)
-    assert facts.size == (width + width % 2, height + height % 2)
-    assert facts.fps == 12
-    assert iio.improps(gif, index=None, plugin="pillow").shape[0] == 3
+    for video in (mp4, webm):
+        facts = probe(video)
+        assert facts.size == (width + width % 2, height + height % 2)
+        assert facts.fps == 12
+    for animation in (gif, webp):
+        with Image.open(animation) as pictures:
+            assert pictures.n_frames == 3
 
 
 def test_a_preview_is_small_and_has_a_folder_of_its_own(file):
