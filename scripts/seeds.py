@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline import load_config, render
 from pipeline.config import Config, preview
 from pipeline.engine.networks import MODELS
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, ResumeError
 from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.images import fit, read_picture, resize, write_picture
@@ -57,10 +57,18 @@ def _tile(path: Path, options: argparse.Namespace) -> Tile:
     """Render one config; whatever cannot be had is said on its tile."""
     try:
         config, stands_in_for = _config(path, options)
-        done = render(config, root=options.root)
+        done = _rendered(config, options.root)
     except PipelineError as error:
         return Tile(None, path.stem, str(error))
     return Tile(_shown(done, options.tile), path.stem, _weights(config, stands_in_for))
+
+
+def _rendered(config: Config, root: Path) -> Rendered:
+    """Render, go on with a render that was stopped, or replace one of other settings or photos."""
+    try:
+        return render(config, root=root)
+    except ResumeError:
+        return render(config, root=root, overwrite=True)
 
 
 def _config(path: Path, options: argparse.Namespace) -> tuple[Config, str]:

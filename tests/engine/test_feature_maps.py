@@ -17,6 +17,14 @@ def test_maps_are_the_activations_strongest_first(dreamnet):
         assert each.peak == each.map.max()
 
 
+def test_the_borders_of_a_picture_excite_nothing(dreamnet):
+    """A flat picture has flat maps; zero padding alone would draw a frame around them."""
+    maps = strongest_maps(dreamnet, "mixed3b", torch.full((3, 96, 80), 0.8), 20)
+    assert len(maps) >= 3
+    assert {tuple(each.map.shape) for each in maps} == {(12, 10)}
+    assert max(float(each.map.max() - each.map.min()) / each.peak for each in maps) < 1e-3
+
+
 def test_channels_that_do_not_answer_are_left_out(dreamnet):
     maps = strongest_maps(dreamnet, "mixed4a", torch.full((3, 48, 48), 0.5), 10_000)
     assert 0 < len(maps) < 320

@@ -58,6 +58,13 @@ def test_everything_that_can_be_rendered_is(configs, monkeypatch, capsys):
     assert "c_other: skipped: bvlc_googlenet needs weights" in capsys.readouterr().err
 
 
+def test_another_photo_replaces_the_first(configs, monkeypatch):
+    _, first, _ = sheet(configs, monkeypatch, "--input", "mine.png")
+    cv2.imwrite("yours.png", np.full((48, 64, 3), 200, np.uint8))
+    _, second, _ = sheet(configs, monkeypatch, "--input", "yours.png")
+    assert second.mean() > first.mean() + 30
+
+
 def test_a_missing_photo_is_said(configs, monkeypatch, capsys):
     assert [is_empty(tile) for tile in sheet(configs, monkeypatch)] == [False, True, True]
     assert "b_photo: skipped: photo.jpg: no such file" in capsys.readouterr().err
