@@ -7,12 +7,12 @@ import numpy as np
 
 from pipeline.config import Config, Each, MapsOutput, SheetOutput
 from pipeline.engine.layers import resolve
-from pipeline.errors import ConfigError
 from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.fitting import Frames
 from pipeline.media.images import fit
 from pipeline.media.sources import Source
+from pipeline.schedule import Schedule
 
 _MOST_PIXELS = 40_000_000  # of all tiles of a sheet together
 
@@ -41,12 +41,12 @@ def frame_sheet(output: SheetOutput, frames: Frames, source: Source, config: Con
 
 
 def caption(config: Config, source: Source, frame: int) -> str:
-    """Say what sets a frame apart: its channel, its layers, its file, or else its time."""
-    terms = config.dream.terms()
+    """Say what sets a frame apart: channel, layers and classes, file, or else its time."""
+    terms = config.dream.layer_terms()
     apart = [str(term.channels.at(frame)) for term in terms if isinstance(term.channels, Each)]
-    if any(not term.weight.is_constant for term in terms):
-        weights = {term.layer: term.weight.at(frame, source.fps) for term in terms}
-        apart += [layer for layer, weight in weights.items() if weight != 0]
+    weights = _weights(config)
+    if any(not weight.is_constant for weight in weights.values()):
+        apart += [name for name, weight in weights.items() if weight.at(frame, source.fps) != 0]
     if len(source.names) > 1:
         apart.append(source.names[frame])
     if apart or len(source.sizes) == 1:
@@ -55,9 +55,15 @@ def caption(config: Config, source: Source, frame: int) -> str:
 
 
 def _title(config: Config) -> str:
-    layers = [term.layer for term in config.dream.terms()]
-    named = ", ".join(layers) if len(layers) <= 3 else f"{len(layers)} layers"
+    names = list(_weights(config))
+    named = ", ".join(names) if len(names) <= 3 else f"{len(names)} layers and classes"
     return f"{config.name}: {named} of {config.dream.model}"
+
+
+def _weights(config: Config) -> dict[str, Schedule]:
+    """The weights of all layers and classes that are climbed, by name."""
+    layers = {term.layer: term.weight for term in config.dream.layer_terms()}
+    return layers | dict(config.dream.classes or {})
 
 
 def _side(size: tuple[int, int], count: int) -> int:
@@ -87,12 +93,7 @@ def map_sheet(output: MapsOutput, picture: Frame, config: Config) -> Frame:
     from pipeline.weights import load_network
 
     dream = config.dream
-    layer = resolve(dream.model, output.layer or dream.terms()[0].layer)
-    if layer.stride is None:
-        raise ConfigError(
-            f"outputs: maps: {layer.name} of {dream.model} sees the whole picture at once and has "
-            f"no maps; choose a shallower layer (`dream layers {dream.model}`)"
-        )
+    layer = resolve(dream.model, output.layer or dream.first_layer())
     network, _ = load_network(dream.model, dream.weights)
     maps = strongest_maps(network, layer.node, to_tensor(picture, "cpu"), output.count)
     height, width = picture.shape[:2]

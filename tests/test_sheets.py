@@ -123,6 +123,17 @@ def test_captions_say_what_sets_a_frame_apart(tmp_path, photo):
     assert captions(config(chosen, "source.frames=2")) == ["9", "5"]
     layers = "dream.layers={mixed3a: {weight: {0f: 1, 1f: 0}}, mixed3b: {weight: {0f: 0, 1f: 1}}}"
     assert captions(config(layers, "source.frames=2")) == ["mixed3a", "mixed3b"]
+    morph = config_from(
+        {
+            "name": "morph",
+            "source": {"kind": "noise", "frames": 3},
+            "dream": {
+                "model": "alexnet",
+                "classes": {"goldfish": {"0f": 1, "2f": 0}, "green snake": {"0f": 0, "2f": 1}},
+            },
+        }
+    )
+    assert captions(morph) == ["goldfish", "goldfish, green snake", "green snake"]
     plain = config("dream.layers=mixed3b", "source.fps=2", "source.frames=3")
     assert captions(plain) == ["0.00 s", "0.50 s", "1.00 s"]
     folder = {"kind": "images", "path": str(tmp_path)}
@@ -177,6 +188,12 @@ def test_what_cannot_be_is_said_in_one_line(override, message):
     with pytest.raises(ConfigError, match=message) as caught:
         config(override)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_without_a_place_has_no_maps():
+    head = "outputs=[{kind: maps, layer: classifier.6}]"
+    with pytest.raises(ConfigError, match=r"classifier\.6 sees the whole picture at once"):
+        config("dream.model=alexnet", "dream.layers=relu4", head)
 
 
 def test_each_needs_frames_that_are_counted(tmp_path):

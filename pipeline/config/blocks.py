@@ -273,7 +273,7 @@ class MapsOutput(Block):
     """What a layer sees in a frame: the maps of the channels it excites most, on a sheet."""
 
     kind: Literal["maps"]
-    layer: str | None = Field(None, description="whose channels; null: the first that is dreamed")
+    layer: str | None = Field(None, description="whose channels; null: the first of `dream.layers`")
     count: int = Field(24, ge=1, description="how many channels, those excited most first")
     at: Moment = Field("last", description="which frame; a number is seconds")
     columns: int | None = Field(None, ge=1, description="of the grid; null: by itself")

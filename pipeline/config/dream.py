@@ -321,6 +321,12 @@ class Dream(Block):
         ]
         return (*self.layer_terms(), *logits)
 
+    def first_layer(self) -> str:
+        """Return the first of `layers`, or the model's default layer."""
+        from pipeline.engine.networks import spec
+
+        return next(iter(self.layers or ()), spec(self.model).default_layer)
+
     def most_frames(self) -> dict[str, int]:
         """Return how many frames there can be, by the layers of which each climbs one channel."""
         return {

@@ -142,11 +142,16 @@ class Config(Block):
         dream = info.data.get("dream")
         problems = []
         for index, output in enumerate(outputs):
-            if dream is not None and output.kind == "maps" and output.layer is not None:
-                try:
-                    resolve(dream.model, output.layer)
-                except ConfigError as error:
-                    problems.append(((index, "layer"), str(error)))
+            if dream is None or output.kind != "maps":
+                continue
+            try:
+                layer = resolve(dream.model, output.layer or dream.first_layer())
+            except ConfigError as error:
+                problems.append(((index, "layer"), str(error)))
+                continue
+            if layer.stride is None:
+                message = f"{layer.name} sees the whole picture at once: it has no maps"
+                problems.append(((index, "layer"), message))
         if problems:
             raise refusal(problems)
         return outputs
