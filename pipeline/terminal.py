@@ -37,11 +37,10 @@ def progress() -> Iterator["Listener"]:
     with tqdm(unit="frame", dynamic_ncols=True, disable=None) as bar:
 
         def show(batch: BatchDone) -> None:
-            before = batch.done - len(batch.frames)
-            if bar.total != batch.total or before < bar.n:
+            if bar.total != batch.total or bar.n == bar.total or batch.done < bar.n:  # another one
                 bar.set_description_str("dreaming")
                 bar.reset(batch.total)
-                bar.initial = bar.n = before
+                bar.initial = bar.n = batch.done - len(batch.frames)
             bar.update(batch.done - bar.n)
             if batch.iterations:
                 bar.set_postfix_str(f"strength {batch.strength:.4g}")
