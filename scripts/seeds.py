@@ -110,7 +110,7 @@ def _shown(done: Rendered, width: int) -> Frame:
 def _weights(config: Config, stands_in_for: str) -> str:
     dream = config.dream
     if stands_in_for:
-        return f"by {dream.model}, not {stands_in_for}"
+        return f"{dream.model}, not {stands_in_for}"
     if dream.weights is None:
         return f"{dream.model}, {MODELS[dream.model].source}"
     file = Path(dream.weights).stem

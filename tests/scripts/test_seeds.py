@@ -79,5 +79,5 @@ def test_another_network_stands_in_and_the_tile_says_so(configs, monkeypatch, ca
         input=None, guide=None, preview=False, weights=[], instead=[tuple(instead.split("="))]
     )
     config, stands_in_for = seeds._config(configs / "c_other.yaml", options)
-    assert seeds._weights(config, stands_in_for) == "by dreamnet, not bvlc_googlenet"
+    assert seeds._weights(config, stands_in_for) == "dreamnet, not bvlc_googlenet"
     assert list(config.dream.layers) == ["mixed4a"]
