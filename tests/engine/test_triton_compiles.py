@@ -29,9 +29,12 @@ def compiled(program, arguments, constants, capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    types = iter([_TYPES[a.dtype if torch.is_tensor(a) else type(a)] for a in arguments])
     names = program.arg_names
-    signature = {name: "constexpr" if name in constants else next(types) for name in names}
+    given = dict(zip([name for name in names if name not in constants], arguments, strict=True))
+    # As a launch does: what is 1, a stride say, becomes part of the program.
+    constants = constants | {k: v for k, v in given.items() if type(v) is int and v == 1}
+    types = {k: _TYPES[v.dtype if torch.is_tensor(v) else type(v)] for k, v in given.items()}
+    signature = {name: "constexpr" if name in constants else types[name] for name in names}
     source = ASTSource(
         fn=program,
         signature=signature,
@@ -47,6 +50,10 @@ def calls(k):
     picture, offsets = torch.zeros(2, 3, 90, 160), torch.zeros(2, 2, dtype=torch.int64)
     number = torch.zeros(2)
     yield lambda: k.shift(picture, offsets)
+    yield lambda: k.shift(picture.contiguous(memory_format=torch.channels_last), offsets)
+    yield lambda: k.shift(picture[:, :, :1, :1], offsets)
+    yield lambda: k.cascade(picture[:, :, :2, :2], number, 1)
+    yield lambda: k.climb(picture[:, :, :1], picture[:, :, :1], number, number[:, None], offsets)
     yield lambda: k.cascade(picture, number, 4)
     yield lambda: k.climb(picture, picture, number, torch.zeros(2, 57), offsets)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -77,7 +84,7 @@ def test_every_launch_compiles(monkeypatch, capability):
     monkeypatch.setattr(triton_kernels, "_launch", launch)
     for call in calls(triton_kernels):
         call()
-    assert len(programs) == 27
+    assert len(programs) == 31
     for program in programs:
         assert len(program.asm["cubin"]) > 1000
         assert program.metadata.shared < _SHARED_BYTES
