@@ -121,13 +121,21 @@ def markdown(results: Results, *, whole: bool = False) -> str:
     facts = ", ".join(f"{k} {v}" for k, v in results.machine.items()) or NONE
     return "\n".join(
         [
-            f"Measured with: {facts}.",
+            f"Measured with: {facts}. {_turns(results)}".rstrip(),
             "",
             *_works_table(results.works, whole),
             "",
             *_renders_table(results.renders, whole),
         ]
     )
+
+
+def _turns(results: Results) -> str:
+    """How much each number stands on."""
+    kinds = {"dreams": results.works.values(), "whole renders": results.renders.values()}
+    least = {what: min((row.turns for row in rows), default=0) for what, rows in kinds.items()}
+    said = [f"of {count} for {what}" for what, count in least.items() if count]
+    return f"Medians {', '.join(said)}." if said else ""
 
 
 def _works_table(rows: Mapping[str, Row], whole: bool) -> Iterable[str]:

@@ -145,6 +145,7 @@ def test_the_table_says_what_was_not_measured(tmp_path):
     (a,) = [line for line in lines if line.startswith("| A |")]
     assert a.count(NONE) == 1
     assert NONE not in bench_results.markdown(results)
+    assert lines[0].endswith("Medians of 5 for dreams.")
     assert {line.count("|") for line in lines if line.startswith("| ")} == {14, 16}
 
 
