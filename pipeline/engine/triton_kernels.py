@@ -13,7 +13,7 @@ import torch
 import triton
 from torch import Tensor
 
-from pipeline.engine import triton_code
+from pipeline.engine import triton_layers, triton_steps
 from pipeline.engine.torch_kernels import Window
 
 NAME = "triton"
@@ -29,7 +29,7 @@ def shift(picture: Tensor, offsets: Tensor) -> Tensor:
     n, channels, height, width = picture.shape
     result = _like(picture)
     _launch(
-        triton_code.shift,
+        triton_steps.shift,
         (triton.cdiv(height * width, _PIXELS), n),
         (picture, offsets, result, height, width, *picture.stride()),
         CHANNELS=channels,
@@ -46,7 +46,7 @@ def cascade(gradient: Tensor, sigmas: Tensor, radius: int) -> tuple[Tensor, Tens
     parts = triton.cdiv(height * width, _PIXELS)
     result, size = _like(gradient), gradient.new_empty(n, parts)
     _launch(
-        triton_code.cascade,
+        triton_steps.cascade,
         (parts, n),
         (gradient, sigmas, result, size, height, width),
         RADIUS=radius,
@@ -68,7 +68,7 @@ def climb(
     n, channels, height, width = shifted.shape
     result = _like(shifted)
     _launch(
-        triton_code.climb,
+        triton_steps.climb,
         (triton.cdiv(height * width, _PIXELS), n),
         (shifted, direction, steps, size, offsets, result, height, width, size.shape[1]),
         PARTS=triton.next_power_of_2(size.shape[1]),
@@ -83,7 +83,7 @@ def rectify_(x: Tensor, bias: Tensor) -> Tensor:
     """Add a bias per channel and cut off below zero, in place."""
     x = _packed(x)
     count = x[0].numel()
-    _launch(triton_code.rectify, _grid(x), (x, bias, count), CHANNELS=x.shape[1], BLOCK=_BLOCK)
+    _launch(triton_layers.rectify, _grid(x), (x, bias, count), CHANNELS=x.shape[1], BLOCK=_BLOCK)
     return x
 
 
@@ -93,7 +93,7 @@ def masked(g: Tensor, y: Tensor, arrived: Tensor | None = None) -> Tensor:
     added = g if arrived is None else _packed(arrived)
     result = _like(g)
     _launch(
-        triton_code.masked,
+        triton_layers.masked,
         _grid(g),
         (g, y, added, result, g[0].numel()),
         ARRIVED=arrived is not None,
@@ -110,7 +110,7 @@ def max_pool(x: Tensor, window: Window, bias: Tensor | None = None) -> tuple[Ten
     result = x.new_empty(n, rows, columns, channels).permute(0, 3, 1, 2)
     places = torch.empty_like(result, dtype=torch.uint8)
     _launch(
-        triton_code.max_pool,
+        triton_layers.max_pool,
         _grid(result),
         (x, x if bias is None else bias, result, places, height, width, rows, columns),
         BIAS=bias is not None,
@@ -125,7 +125,7 @@ def max_pool_backward(g: Tensor, places: Tensor, window: Window, shape: torch.Si
     n, channels, height, width = shape
     result = g.new_empty(n, height, width, channels).permute(0, 3, 1, 2)
     _launch(
-        triton_code.max_pool_backward,
+        triton_layers.max_pool_backward,
         _grid(result),
         (g, places, result, height, width, *g.shape[2:]),
         **_constants(window, channels),
@@ -138,7 +138,7 @@ def response_norm(x: Tensor, reach: int, scale: float, beta: float, bias: float)
     x = _packed(x)
     result, count = _like(x), x[0].numel()
     _launch(
-        triton_code.response_norm,
+        triton_layers.response_norm,
         _grid(x),
         (x, result, count, scale, beta, bias),
         REACH=reach,
@@ -155,7 +155,7 @@ def response_norm_backward(
     g, x = _packed(g), _packed(x)
     result, count = _like(g), g[0].numel()
     _launch(
-        triton_code.response_norm_backward,
+        triton_layers.response_norm_backward,
         _grid(g),
         (g, x, result, count, scale, beta, bias),
         REACH=reach,
