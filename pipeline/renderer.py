@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import build
+from pipeline.build_feedback import make_composite
 from pipeline.config import Config
 from pipeline.disk import check_disk
 from pipeline.errors import PipelineError, ResumeError
@@ -209,7 +210,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     for store in job.stores:
         store.recent = most_held(plan)
     split, slow_because, left = dreamer.split, dreamer.slow_because, set(missing)
-    composite = build.make_composite(config, inputs, resolved, stores=job.stores, coming=coming)
+    composite = make_composite(config, inputs, resolved, stores=job.stores, coming=coming)
     with closing(composite):
         for batch in coming:
             start = time.perf_counter()

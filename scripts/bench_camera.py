@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.build import make_feedback
+from pipeline.build_feedback import make_feedback
 from pipeline.config import config_from
 from pipeline.feedback.camera import CameraFeedback, warp
 from pipeline.frames import read_journal

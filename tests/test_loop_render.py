@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.build import make_feedback
+from pipeline.build_feedback import make_feedback
 from pipeline.config import config_from
 from pipeline.feedback.camera import warp
 from pipeline.inputs import open_inputs

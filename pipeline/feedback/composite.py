@@ -6,8 +6,8 @@ not fade a little more with every frame that inherits it, and what moves across 
 and out there, and only there.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Composite:
     Args:
         feedback: makes seeds.
         sources: of every input: reads an undreamed frame by number, uint8 RGB [H, W, 3].
-        masks: of every input; None where everything is dreamed.
+        masks: of every input; none if everything is dreamed.
         keep_colors: take only the luma of a dream, see `keep_chroma`.
         wanted: tells the look a frame is to have, see `match`; None for its own.
         recent: how many undreamed frames and masks to keep.
@@ -43,7 +43,7 @@ class Composite:
         feedback: Feedback,
         *,
         sources: Sequence[Read],
-        masks: Sequence[Mask | None],
+        masks: Sequence[Mask] = (),
         keep_colors: bool = False,
         wanted: Callable[[FrameId], Look | None] | None = None,
         recent: int = 1,
@@ -54,9 +54,9 @@ class Composite:
         self._masks = masks
         self._keep_colors = keep_colors
         self._wanted = wanted
-        self._recent = recent
         self._device = device
-        self._known: OrderedDict[FrameId, tuple[Tensor, Tensor | None]] = OrderedDict()
+        self._undreamed = lru_cache(recent)(self._read_undreamed)
+        self._mask = lru_cache(recent)(self._read_mask)
 
     def seed(self, node: Node, parents: Sequence[Frame]) -> Tensor:
         """Make a seed of the stored frames of a node's parents, float32 [3, H, W]."""
@@ -65,14 +65,9 @@ class Composite:
 
     def reach(self, nodes: Sequence[Node]) -> Tensor | None:
         """Where steps go: float32 [N, 1, H, W] in [0, 1], or None for everywhere."""
-        if all(self._masks[node.id.input] is None for node in nodes):
+        if not self._masks:
             return None
-        shares = [self._undreamed(node.id)[1] for node in nodes]
-        width, height = nodes[0].size
-        everywhere = torch.ones(height, width, device=self._device)
-        return torch.stack(
-            [everywhere if m is None else (m / _THINNEST).clamp(max=1) for m in shares]
-        )[:, None]
+        return torch.stack([(self._mask(n.id) / _THINNEST).clamp(max=1) for n in nodes])[:, None]
 
     def finish(self, nodes: Sequence[Node], dreams: Tensor) -> Tensor:
         """Bring dreams to what is stored.
@@ -84,8 +79,7 @@ class Composite:
         Returns:
             float32 [N, 3, H, W] in [0, 1].
         """
-        masked = any(self._masks[node.id.input] is not None for node in nodes)
-        if not (masked or self._keep_colors or self._wanted):
+        if not (self._masks or self._keep_colors or self._wanted):
             return dreams
         return torch.stack(
             [self._finished(node.id, dream) for node, dream in zip(nodes, dreams, strict=True)]
@@ -97,34 +91,24 @@ class Composite:
 
     def _finished(self, id: FrameId, dream: Tensor) -> Tensor:
         if self._keep_colors:
-            dream = keep_chroma(dream, self._undreamed(id)[0])
+            dream = keep_chroma(dream, self._undreamed(id))
         wanted = self._wanted and self._wanted(id)
         if wanted is not None:
             dream = match(dream, wanted)
-        if self._masks[id.input] is None:
-            return dream
-        undreamed, mask = self._undreamed(id)
-        assert mask is not None  # for mypy
-        return torch.lerp(undreamed, dream, mask)
+        return torch.lerp(self._undreamed(id), dream, self._mask(id)) if self._masks else dream
 
     def _unmasked(self, id: FrameId, stored: Frame) -> Frame:
-        if self._masks[id.input] is None:
+        if not self._masks:
             return stored
-        undreamed, mask = self._undreamed(id)
-        assert mask is not None  # for mypy
+        undreamed, mask = self._undreamed(id), self._mask(id)
         detail = (to_tensor(stored, self._device) - undreamed) / mask.clamp_min(_THINNEST)
         return to_pictures((undreamed + detail).clamp(0, 1)[None])[0]
 
-    def _undreamed(self, id: FrameId) -> tuple[Tensor, Tensor | None]:
-        """The undreamed frame, float32 [3, H, W], and its mask, float32 [H, W]."""
-        if id not in self._known:
-            picture = self._feedback.undreamed(id.frame, self._sources[id.input])
-            mask, share = self._masks[id.input], None
-            if mask is not None:
-                field = mask.read(id.frame, (picture.shape[2], picture.shape[1]))
-                share = upload(field, self._device)
-            self._known[id] = (picture, share)
-        self._known.move_to_end(id)
-        while len(self._known) > self._recent:
-            self._known.popitem(last=False)
-        return self._known[id]
+    def _read_undreamed(self, id: FrameId) -> Tensor:
+        return self._feedback.undreamed(id.frame, self._sources[id.input])
+
+    def _read_mask(self, id: FrameId) -> Tensor:
+        """float32 [H, W] in [0, 1]."""
+        height, width = self._undreamed(id).shape[1:]
+        field = self._masks[id.input].read(id.frame, (width, height))
+        return upload(field, self._device)
