@@ -35,8 +35,9 @@ from pipeline.config.blocks import (
     WebmOutput,
     WebpOutput,
 )
+from pipeline.config.channels import Each
 from pipeline.config.docs import config_table, json_schema
-from pipeline.config.dream import Dream, Each, LayerSettings, LayerTerm, Smooth
+from pipeline.config.dream import Dream, LayerSettings, LayerTerm, Smooth
 from pipeline.config.load import check_schedules, config_from, load_config
 from pipeline.config.previews import preview
 from pipeline.config.record import PICTURE_NEUTRAL, config_hash, differing_keys, resolved_dict

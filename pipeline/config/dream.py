@@ -6,24 +6,20 @@ config is checked and need no torch.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic.json_schema import JsonSchemaValue
 
+from pipeline.config.channels import Channels, Each, numbers
 from pipeline.config.checks import (
     Block,
-    Checked,
     Shorthand,
     by_kind,
     by_name,
-    is_whole,
-    nearest,
     refusal,
     refuse,
-    shown,
 )
 from pipeline.config.shaping import Blur, Classes, Guide, ShortGuide, Transforms
 from pipeline.config.values import NotNegative, PathText, Positive
@@ -31,66 +27,6 @@ from pipeline.errors import ConfigError
 from pipeline.schedule import SCHEDULE_SCHEMA, Schedule
 
 Objective = Literal["mean_square", "norm", "mean", "neuron", "guide"]
-
-
-@dataclass(frozen=True)
-class Each:
-    """Every frame climbs one channel alone: frame k channel k, or the k-th of a list."""
-
-    channels: tuple[int, ...] | None = None
-
-    def at(self, frame: int) -> int:
-        """Return the channel of a frame."""
-        return frame if self.channels is None else self.channels[frame]
-
-    def written(self) -> str | dict[str, list[int]]:
-        """Return what a config reads back as this; JSON-able."""
-        return "each" if self.channels is None else {"each": list(self.channels)}
-
-
-def _channels(value: Any) -> tuple[int, ...] | Each | None:
-    if value is None or isinstance(value, Each):
-        return value
-    if value == "each":
-        return Each()
-    if isinstance(value, Mapping) and list(value) == ["each"]:
-        return Each(_channel_list(value["each"]))
-    return _channel_list(value)
-
-
-def _channel_list(value: Any) -> tuple[int, ...]:
-    channels = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if not channels or not all(is_whole(channel) and channel >= 0 for channel in channels):
-        hint = nearest(value, ["each"]) if isinstance(value, str) else ""
-        refuse(f"{shown(value)} is neither a channel, from 0, nor a list of channels{hint}")
-    if len(set(channels)) < len(channels):
-        refuse(f"{shown(value)} names a channel twice")
-    return channels
-
-
-_CHANNEL: Final[JsonSchemaValue] = {"type": "integer", "minimum": 0}
-_CHANNEL_LIST: Final[JsonSchemaValue] = {"type": "array", "items": _CHANNEL, "minItems": 1}
-
-
-def _numbers(channels: tuple[int, ...] | Each | None) -> tuple[int, ...]:
-    """The channels that are given by number."""
-    return (channels.channels if isinstance(channels, Each) else channels) or ()
-
-
-_EACH: Final[JsonSchemaValue] = {
-    "title": "{each: [channels]}",
-    "type": "object",
-    "properties": {"each": _CHANNEL_LIST},
-    "required": ["each"],
-    "additionalProperties": False,
-}
-Channels = Annotated[
-    tuple[int, ...] | Each | None,
-    Checked(
-        _channels,
-        {"anyOf": [_CHANNEL, _CHANNEL_LIST, {"const": "each"}, _EACH, {"type": "null"}]},
-    ),
-]
 
 
 class LayerSettings(Block):
@@ -271,11 +207,11 @@ class Dream(Block):
     def _known_channels(cls, layers: Layers | None, info: ValidationInfo) -> Layers | None:
         model = info.data.get("model")
         problems = [
-            ((name, "channels"), f"{name} has channels 0 to {count - 1}, not {max(numbers)}")
+            ((name, "channels"), f"{name} has channels 0 to {count - 1}, not {max(named)}")
             for name, each in (layers or {}).items()
             if model
-            and (numbers := _numbers(each.channels))
-            and max(numbers) >= (count := _channel_count(model, name))
+            and (named := numbers(each.channels))
+            and max(named) >= (count := _channel_count(model, name))
         ]
         if problems:
             raise refusal(problems)
@@ -330,7 +266,7 @@ class Dream(Block):
     def most_frames(self) -> dict[str, int]:
         """Return how many frames there can be, by the layers of which each climbs one channel."""
         return {
-            term.layer: len(_numbers(term.channels)) or _channel_count(self.model, term.layer)
+            term.layer: len(numbers(term.channels)) or _channel_count(self.model, term.layer)
             for term in self.layer_terms()
             if isinstance(term.channels, Each)
         }

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from pipeline.config.channels import Each
 from pipeline.config.document import KeyPath, dotted
-from pipeline.config.dream import Each
 from pipeline.config.render import Config
 
 PICTURE_NEUTRAL: Final = ("outputs", "keep_frames")
