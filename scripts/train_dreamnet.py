@@ -93,7 +93,6 @@ class Run:
             self.net.load_state_dict({key: value.float() for key, value in state.items()})
         elif not checkpoint.exists():
             self.net = Slimmer(load_state(args.teacher), self._survey())()
-        self.start = {k: v.clone() for k, v in self.net.state_dict().items()}
         trainable(self.net.to(self.device, memory_format=torch.channels_last))
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.step = 0
@@ -203,7 +202,6 @@ class Run:
             "adapters": self.adapters.state_dict(),
             "scales": self.scales,
             "average": self.average,
-            "start": self.start,
             "optimizer": self.optimizer.state_dict(),
             "pool": self.pool.state(),
             "rng": self.rng.bit_generator.state,
@@ -220,23 +218,11 @@ class Run:
         shapes = [state["adapters"][f"{k}.weight"].shape for k in range(len(NAMES))]
         self._adapt([nn.Conv2d(shape[1], shape[0], 1) for shape in shapes], state["scales"])
         self.adapters.load_state_dict(state["adapters"])
-        self.average, self.start = state["average"], state["start"]
+        self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.pool.restore(state["pool"])
         self.rng.bit_generator.state = state["rng"]
         self.step, self.seconds = state["step"], state["seconds"]
-
-    def mix(self, share: float) -> None:
-        """Move the averaged weights back towards those the run began with (WiSE-FT).
-
-        Between fine-tuned weights and their start lie networks as good as either (Wortsman et al.
-        2022), and here livelier ones: the trained end sees an eye in everything.
-
-        Args:
-            share: of the trained weights, 0 to 1.
-        """
-        for key, trained in self.average.items():
-            trained.lerp_(self.start[key].to(trained), 1 - share)
 
     def export(self, path: Path, made: dict[str, str] | None = None) -> None:
         """Write the averaged weights as the package ships them: float16, without adapters.
@@ -269,7 +255,6 @@ def how_it_was_made(args: argparse.Namespace, run: Run, log: Path) -> dict[str, 
         "teacher": f"{args.teacher_name}; sha256 `{digest}`",
         "licence": args.licence,
         "started from": args.history if args.init else SLIMMED,
-        "mixed": f"{args.mix:.0%} trained weights, the rest those it started from",
         "training": f"{run.step:,} steps of {run.knobs.pixels:,} pixels in "
         f"{run.seconds / 60:.0f} minutes ({run.seconds / run.step:.2f} s/it, {run.device.type}), "
         f"seed {args.seed}",
@@ -288,9 +273,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=90.0, help="of training, pauses apart")
     parser.add_argument(
         "--init", type=Path, help="weights to start from, instead of the slimmed teacher"
-    )
-    parser.add_argument(
-        "--mix", type=float, default=1.0, help="share of the trained weights in --out"
     )
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go")
     parser.add_argument("--card", type=Path, default=Path("docs/dreamnet.md"))
@@ -341,7 +323,6 @@ def main() -> None:
     if stopped:
         print(f"saved at step {run.step}; the same command goes on from there")
         return
-    run.mix(args.mix)
     run.export(args.out, how_it_was_made(args, run, log_path))
     write_card(args.card, args.out, {})
     print(f"{run.step} steps, {run.seconds / run.step:.3f} s/it -> {args.out}, {args.card}")

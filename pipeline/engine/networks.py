@@ -75,7 +75,7 @@ _PORTED = {"aux_logits": False, "transform_input": False, "init_weights": False}
 _SPECS = (
     NetworkSpec(
         "dreamnet",
-        "mixed4a",
+        "mixed4c",
         mean=_HALF,
         std=(0.25, 0.25, 0.25),
         file="dreamnet.safetensors",
