@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-# Before torch is imported: threads that spin while they wait distort every number here.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import pipeline  # noqa: F401  sets up OpenMP, which must happen before torch is imported
 
+# isort: split
 import bench_camera
 import bench_coherence
 import bench_engine

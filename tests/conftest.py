@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import pipeline  # noqa: F401  sets up OpenMP, which must happen before torch is imported
 
+# isort: split
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
