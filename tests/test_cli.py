@@ -154,6 +154,8 @@ def test_a_stopped_render_says_so_and_continues(tiny, tmp_path, sent, code):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what runs in its background deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     frames = tmp_path / "outputs/tiny/frames"
     while not (frames / "000004.png").exists():

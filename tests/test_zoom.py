@@ -17,7 +17,7 @@ from pipeline.runtime import resolve_runtime
 
 CONFIG = {
     "name": "zoom",
-    "seed": 7,
+    "seed": 2,
     "source": {"kind": "noise", "size": [320, 180], "frames": 300, "fps": 24},
     # 1.03 and 0.3 degrees a frame
     "feedback": {
@@ -25,9 +25,8 @@ CONFIG = {
         "zoom": 1.03**24,
         "rotate": 0.3 * 24,
         "iterations": 3,
-        "carry": 0.6,
     },
-    "dream": {"octaves": 3, "step": 3 / 255, "smooth": {"kind": "cascade", "sigma": 0.5}},
+    "dream": {"step": 3 / 255, "color": "match"},
     "outputs": [],
 }
 
