@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.config import Config, VideoSource, check_schedules
-from pipeline.errors import InputError, ResumeError
-from pipeline.mask import MOST_LANES, Progress, is_video, open_mask
+from pipeline.errors import InputError
+from pipeline.ingested import Progress, open_ingested
+from pipeline.mask import is_video, open_mask
 from pipeline.media.cuts import find_cuts
 from pipeline.media.facts import Facts, read_facts
 from pipeline.media.ffmpeg import Frame, Size
 from pipeline.media.files import check_readable
-from pipeline.media.ingest import fingerprint, ingest
 from pipeline.media.masks import Mask
 from pipeline.media.probe import probe
 from pipeline.media.sound import Sound, sound_of
@@ -169,23 +169,17 @@ def _open_video(
 ) -> Input:
     source = config.source
     assert isinstance(source, VideoSource)
-    facts = None if fresh else read_facts(folder)
-    if facts is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = ingest(
-            path,
-            folder,
-            start=source.start,
-            frames=source.frames,
-            size=source.size,
-            fps=source.fps,
-            max_pixels=source.max_pixels,
-            on_progress=lambda done, total: on_progress(path.name, done, total),
-        )
-    elif path.exists() and fingerprint(path) != facts.fingerprint:
-        raise ResumeError(
-            f"{path} has changed since {folder} was begun; use another `name`, or --overwrite"
-        )
+    facts, copy = open_ingested(
+        path,
+        folder,
+        fresh=fresh,
+        on_progress=on_progress,
+        start=source.start,
+        frames=source.frames,
+        size=source.size,
+        fps=source.fps,
+        max_pixels=source.max_pixels,
+    )
     check_schedules(config, frames=facts.frames, fps=facts.fps)
     cuts = find_cuts(facts, source.cuts) if source.detect_cuts else sorted(set(source.cuts))
     notes = [*facts.warnings, *([f"{path.name}: {facts.ended}"] if facts.ended else [])]
@@ -198,7 +192,7 @@ def _open_video(
         facts.fps,
         [path.stem],
         facts.fingerprint,
-        WorkingCopy(folder, facts, readers=MOST_LANES),
+        copy,
     )
     return Input(
         name=name,

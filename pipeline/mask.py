@@ -1,20 +1,15 @@
 """What a config's `mask` names, opened: a picture, or a video that was ingested first."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import Config, VideoSource
 from pipeline.config import Mask as MaskConfig
-from pipeline.errors import InputError, ResumeError
-from pipeline.media.facts import MASK, read_facts
-from pipeline.media.ingest import fingerprint, ingest
+from pipeline.errors import InputError
+from pipeline.ingested import Progress, open_ingested
+from pipeline.media.facts import MASK
+from pipeline.media.ingest import fingerprint
 from pipeline.media.masks import PICTURES, Mask, still_mask
 from pipeline.media.sources import Source
-from pipeline.media.working_copy import WorkingCopy
-
-MOST_LANES = 16  # side by side; as many places of a working copy are kept open
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def is_video(mask: MaskConfig) -> bool:
@@ -49,27 +44,19 @@ def open_mask(
         return still_mask(
             path, fingerprint=fingerprint(path), feather=wanted.feather, invert=wanted.invert
         )
-    folder = folder / MASK
-    facts = None if fresh else read_facts(folder)
-    if facts is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = ingest(
-            path,
-            folder,
-            start=config.source.start if isinstance(config.source, VideoSource) else 0,
-            frames=frames,
-            size=source.sizes[0],
-            fps=source.fps,
-            on_progress=lambda done, total: on_progress(path.name, done, total),
-        )
-    elif path.exists() and fingerprint(path) != facts.fingerprint:
-        raise ResumeError(
-            f"{path} has changed since {folder} was begun; use another `name`, or --overwrite"
-        )
+    facts, copy = open_ingested(
+        path,
+        folder / MASK,
+        fresh=fresh,
+        on_progress=on_progress,
+        start=config.source.start if isinstance(config.source, VideoSource) else 0,
+        frames=frames,
+        size=source.sizes[0],
+        fps=source.fps,
+    )
     if facts.frames < frames:
         raise InputError(
             f"mask: {path} has {facts.frames} frames at {source.fps} fps, and {frames} are needed: "
             "give a longer video, or a picture for all frames"
         )
-    copy = WorkingCopy(folder, facts, readers=MOST_LANES)
     return Mask(path.name, facts.fingerprint, copy.read, wanted.feather, wanted.invert)

@@ -13,9 +13,9 @@ from pipeline.config import Config
 from pipeline.disk import check_disk
 from pipeline.errors import PipelineError, ResumeError
 from pipeline.frames import FrameRecord, FrameStore, locked
+from pipeline.ingested import Progress
 from pipeline.inputs import Input, copies, look_at_inputs, open_inputs
 from pipeline.manifest import Manifest, remove_render
-from pipeline.mask import Progress
 from pipeline.media.facts import COPY, MASK
 from pipeline.outputs import write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, ResumeError
-from pipeline.mask import MOST_LANES
+from pipeline.ingested import MOST_LANES
 
 # Measured: these keep at least 95 % of the objective that float32 reaches (docs/design.md).
 _KEEPS_BF16 = frozenset({"bvlc_googlenet", "dreamnet"})

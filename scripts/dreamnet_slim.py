@@ -7,7 +7,7 @@ convolution is fitted anew by least squares, from what the slim network sees at 
 the teacher computes (He et al. 2017, "Channel pruning"). So what dreamnet does not have, the second
 LRN and the pooling branches, is made up for where it can be.
 
-The scale of a layer is one number for all its channels: its mean square climbs as the teacher's.
+The scale of a block is one number for all its channels: its mean square climbs as the teacher's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pipeline.engine.blocks import ConvReLU
 from pipeline.engine.dreamnet import WIDTHS, DreamNet, MixedWidths
 
 BLOCKS = ("3a", "3b", "4a", "4b", "4c")
+_BEYOND = "inception_4d"  # the teacher's first layer that dreamnet has no counterpart of
 _MEAN = torch.tensor((104.0, 117.0, 123.0))[:, None, None]  # BGR
 _OWN = 0.3  # weight of a layer's own energy beside what its readers look at: layers are dreamed too
 _SAMPLES = 200_000  # pixels of a layer that a fit sees, if there are as many
@@ -106,12 +107,12 @@ class Slimmer:
                 module.conv.register_forward_hook(keep)
         for pictures in self._pictures.split(64):
             x = pictures.flip(1) * 255 - _MEAN
-            fast(x.to(torch.bfloat16, memory_format=torch.channels_last))
+            read_by(fast, _BEYOND, x.to(torch.bfloat16, memory_format=torch.channels_last))
         return {name: torch.cat(parts)[: self._count(name)] for name, parts in found.items()}
 
     def _count(self, name: str) -> int:
         """How many pictures hold the samples for a fit of a convolution of the teacher."""
-        stride = 4 if name.startswith("conv") else {"3": 8, "4": 16, "5": 32}[name[10]]
+        stride = 4 if name.startswith("conv") else {"3": 8, "4": 16}[name[10]]
         return min(len(self._pictures), -(-_SAMPLES * stride**2 // self._pictures[0, 0].numel()))
 
     # -- which channels -------------------------------------------------------------------------
@@ -258,8 +259,8 @@ def select(
     return [torch.nonzero(chosen & (group == k))[:, 0] for k in range(len(sizes))]
 
 
-def read_by(net: DreamNet, name: str, x: Tensor) -> Tensor:
-    """Return what a child of the network reads."""
+def read_by(net: nn.Module, name: str, x: Tensor) -> Tensor:
+    """Return what a child of a network reads; the children are called one after the other."""
     for child_name, child in net.named_children():
         if child_name == name:
             break

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.engine.blocks import ConvReLU, DivisiveNorm
+from pipeline.engine.blocks import ConvReLU, DivisiveNorm, root
 from pipeline.engine.dreamnet import DreamNet
 from pipeline.engine.networks import build, truncate
 
@@ -150,7 +150,7 @@ class TwiceDifferentiableNorm(DivisiveNorm):
         """Normalise."""
         one = torch.ones_like(self.gamma[0])
         total = _Convolution.apply(x * x, self.gamma[:, :, None, None], one, 1)
-        return x / (total.sqrt() * total).sqrt()
+        return x / root(total, self.beta)
 
 
 def trainable(net: DreamNet) -> DreamNet:

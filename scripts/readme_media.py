@@ -11,8 +11,6 @@ import argparse
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from pipeline import load_config, render
 from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.images import read_picture, write_png
@@ -21,7 +19,7 @@ DOCS = Path("docs")
 ROOT = Path("outputs/readme")
 CONFIG = "configs/noise_zoom.yaml"
 LAYERS = ("mixed3a", "mixed4a", "mixed4c")
-STRIP_WIDTH = 480
+TILE = 146  # pixels; three of them and the margins are 480
 ARRIVED = 60  # the frame shown of every layer's zoom
 
 
@@ -45,8 +43,7 @@ def layers() -> Path:
         ]
         done = render(load_config(CONFIG, overrides), root=ROOT, overwrite=True)
         tiles.append(Tile(read_picture(done.outputs[0]), caption=layer))
-    sheet = contact_sheet(tiles, columns=len(tiles), side=STRIP_WIDTH // len(tiles))
-    write_png(np.ascontiguousarray(sheet), DOCS / "layers.png")
+    write_png(contact_sheet(tiles, columns=len(tiles), side=TILE), DOCS / "layers.png")
     return DOCS / "layers.png"
 
 
