@@ -135,7 +135,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
     """Sum up the seconds spent in the parts of every render within."""
     import torch
 
-    from pipeline import build, frames, inputs, renderer
+    from pipeline import build, frames, ingested, renderer
     from pipeline.engine.dreamer import Dreamer
     from pipeline.feedback import ways
     from pipeline.frames import FrameStore
@@ -143,7 +143,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
 
     places: list[tuple[str, Any, str]] = [
         ("set-up", build, "make_dreamer"),
-        ("decode", inputs, "ingest"),
+        ("decode", ingested, "ingest"),
         ("seeds", renderer, "_seeds"),
         ("dream", Dreamer, "__call__"),
         ("encode", renderer, "write_output"),
