@@ -68,7 +68,7 @@ class Kernel:
     packed: dict[torch.Size, Tensor] = field(default_factory=dict)
 
     def __call__(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Convolve; then ReLU, or add `plus`."""
+        """Convolve, add `plus`, then ReLU."""
         packed = self.packed.get(x.shape)
         if packed is None:
             weight = self.weight.contiguous(memory_format=torch.channels_last)
@@ -84,7 +84,7 @@ class Kernel:
         if plus is None:
             y = convolve.default(x, *fixed, "relu" if relu else "none", [], "")
         else:
-            y = convolve.binary(x, plus, *fixed, "add", 1.0, None, [], None)
+            y = convolve.binary(x, plus, *fixed, "add", 1.0, "relu" if relu else None, [], None)
         return y
 
 

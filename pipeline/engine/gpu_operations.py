@@ -21,7 +21,10 @@ from pipeline.engine.operations import (
     Operation,
     Results,
     UnsupportedError,
+    bias_of,
+    filled,
     spacing,
+    stacked,
     summed,
 )
 from pipeline.engine.torch_kernels import NOWHERE, Window
@@ -36,7 +39,7 @@ def on_gpu(kernels: Kernels) -> Builders:
         make.relu,
         make.max_pool,
         make.response_norm,
-        siblings=make.siblings,
+        make.siblings,
     )
 
 
@@ -51,7 +54,7 @@ class _Operations:
     ) -> Operation:
         padding, stride = spacing(layer)
         result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
-        bias = _bias(layer)
+        bias = bias_of(layer)
         kernel = GpuKernel(layer.weight, None if relu else bias, padding, stride)
         pull = adjoint(layer.weight.to(result), padding, stride, GpuKernel)
         window, kernels = _window(pool) if pool else None, self._kernels
@@ -82,8 +85,7 @@ class _Operations:
         Their input is read once; and its gradient, the largest tensor of a block's way back, is
         written once instead of being added to by one convolution after the other.
         """
-        weight = torch.cat([layer.weight for layer in layers])
-        bias = torch.cat([_bias(layer) for layer in layers])
+        weight, bias = stacked(layers)
         sizes = [layer.out_channels for layer in layers]
         kernel, pull = GpuKernel(weight), adjoint(weight, (0, 0), (1, 1), GpuKernel)
         kernels = self._kernels
@@ -94,10 +96,7 @@ class _Operations:
 
         def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
             y, shape = saved
-            parts = [
-                torch.zeros_like(like) if g is None else g
-                for g, like in zip(gradients, torch.split(y, sizes, 1), strict=True)
-            ]
+            parts = filled(gradients, torch.split(y, sizes, 1))
             return (pull(kernels.masked(torch.cat(parts, 1), y), shape, arrived[0]),)
 
         return Operation(forward, backward)
@@ -140,10 +139,6 @@ class _Operations:
             return (summed(arrived[0], share),)
 
         return Operation(forward, backward)
-
-
-def _bias(layer: nn.Conv2d) -> Tensor:
-    return layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias
 
 
 def _window(layer: nn.MaxPool2d) -> Window:

@@ -52,10 +52,11 @@ from pipeline.engine.operations import ON_CPU
 
 # The picture on which the two ways are compared; every layer of every network sees something in it.
 _TRIAL_SIDE = 112
-# The least cosine: rounding leaves .999999, and .9999 in the deepest networks. On a GPU the two
-# round in other places: two bf16 gradients that agree to .99 with float32's agree to .95.
+# The least cosine. Rounding leaves .999999, and .9999 in the deepest networks. In half precision
+# the two round in different places: on a CPU, where sums and the first layer's maxima are rounded
+# last, two that agree to .975 with float32's (ResNet50 with random weights) agree to .98.
 _AGREEMENT = {
-    "cpu": {torch.float32: 0.9999, torch.bfloat16: 0.998},
+    "cpu": {torch.float32: 0.9999, torch.bfloat16: 0.97},
     "cuda": {torch.float32: 0.9999, torch.bfloat16: 0.9, torch.float16: 0.9},
 }
 

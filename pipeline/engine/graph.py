@@ -51,17 +51,22 @@ class FlatNetwork:
             elif node.op == "output":
                 self._asked = number(node.args[0])
             elif node not in done:
-                chain = _chain(node, module)
+                chain, inputs = _chain(node, module), node.all_input_nodes
                 siblings = _siblings(node, module)
+                joined = _joined(node, module)
                 results: Sequence[object]
-                if builders.siblings and len(siblings) > 1:
+                if len(siblings) > 1:
                     layers = [cast("nn.Conv2d", _layer(each[0], module)) for each in siblings]
                     operation, results = builders.siblings(layers), [each[1] for each in siblings]
                     chain = [link for each in siblings for link in each]
+                elif builders.joined and joined and joined[0] in numbers:
+                    other, chain = joined
+                    layer = cast("nn.Conv2d", _layer(node, module))
+                    operation, results = builders.joined(layer), [chain[-1]]
+                    inputs = [*inputs, other]
                 else:
                     operation, results = _operation(chain, module, builders)
-                inputs = number(node.all_input_nodes)
-                self._steps.append(Step(operation, inputs, number(results)))
+                self._steps.append(Step(operation, number(inputs), number(results)))
                 done.update(chain, results)
         self._count = len(numbers)
         last = {value: k for k, step in enumerate(self._steps) for value in step.inputs}
@@ -131,6 +136,20 @@ def _chain(node: fx.Node, module: fx.GraphModule) -> list[fx.Node]:
             break
         chain.append(reader)
     return chain
+
+
+def _joined(node: fx.Node, module: fx.GraphModule) -> tuple[fx.Node, list[fx.Node]] | None:
+    """Return what is added to a convolution's result, if a ReLU follows, and the three of them."""
+    if not isinstance(_layer(node, module), nn.Conv2d) or len(node.users) != 1:
+        return None
+    (sum_,) = node.users
+    if sum_.target is not operator.add or len(sum_.users) != 1:
+        return None
+    others = [other for other in sum_.all_input_nodes if other is not node]
+    (reader,) = sum_.users
+    if len(others) != 1 or not isinstance(_layer(reader, module), nn.ReLU):
+        return None
+    return others[0], [node, sum_, reader]
 
 
 def _siblings(node: fx.Node, module: fx.GraphModule) -> list[list[fx.Node]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.engine import pooling
 from pipeline.engine.blocks import LRN, DivisiveNorm, root
 from pipeline.engine.convolutions import GpuKernel, Kernel, Pair, PictureConv2d, adjoint, pair
 
@@ -52,8 +53,9 @@ class Builders:
         relu: alone.
         max_pool: alone.
         response_norm: alone.
-        siblings: of several 1x1 convolutions of one input, each with a ReLU behind it; None where
-            each is better done on its own.
+        siblings: of several 1x1 convolutions of one input, each with a ReLU behind it.
+        joined: a convolution, the addition behind it and the ReLU behind that, as an operation on
+            the convolution's input and what is added; None where each is done on its own.
     """
 
     kernel: type[Kernel] | type[GpuKernel]
@@ -61,7 +63,8 @@ class Builders:
     relu: Callable[[nn.ReLU], Operation]
     max_pool: Callable[[nn.MaxPool2d], Operation]
     response_norm: Callable[[LRN], Operation]
-    siblings: Callable[[Sequence[nn.Conv2d]], Operation] | None = None
+    siblings: Callable[[Sequence[nn.Conv2d]], Operation]
+    joined: Callable[[nn.Conv2d], Operation] | None = None
 
 
 def convolution(
@@ -76,23 +79,83 @@ def convolution(
     kernel = Kernel(layer.weight, layer.bias, padding, stride)
     result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
     pull = adjoint(layer.weight.to(result), padding, stride)
-    pooling = max_pool(pool) if pool else None
+    pooled_by = pooling.window(pool) if pool else None
 
     def forward(x: Tensor) -> Results:
-        y, pooled = kernel(x, relu=relu).to(result), None
-        if pooling:
-            (y,), pooled = pooling.forward(y)
+        y, pooled = kernel(x, relu=relu), None
+        if pooled_by:
+            shape = y.shape
+            y, places = pooling.max_pool(y, pooled_by)
+            pooled = places, shape
+        y = y.to(result)
         return (y,), (y if relu else None, pooled, x.shape)
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         (g,), (y, pooled, shape) = gradients, saved
         if relu:
             g = _masked(g, y)
-        if pooling:
-            (g,) = pooling.backward((g,), pooled, (None,))
+        if pooled:
+            g = pooling.max_pool_backward(g, *pooled)
         return (pull(g, shape, arrived[0]),)
 
     return Operation(forward, backward)
+
+
+def joined(layer: nn.Conv2d) -> Operation:
+    """Convolve, add the way around a residual block to it, and apply the ReLU behind the sum."""
+    padding, stride = spacing(layer)
+    kernel = Kernel(layer.weight, layer.bias, padding, stride)
+    pull = adjoint(layer.weight, padding, stride)
+
+    def forward(x: Tensor, around: Tensor) -> Results:
+        y = kernel(x, plus=around, relu=True)
+        return (y,), (y, x.shape)
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        y, shape = saved
+        g = _masked(gradients[0], y)
+        return (pull(g, shape, arrived[0]), summed(arrived[1], g))
+
+    return Operation(forward, backward)
+
+
+def siblings(layers: Sequence[nn.Conv2d]) -> Operation:
+    """Do 1x1 convolutions of one input, each with its ReLU, as one: it is read once.
+
+    So is its gradient written once, instead of being added to by one after the other.
+    """
+    weight, bias = stacked(layers)
+    sizes = [layer.out_channels for layer in layers]
+    kernel, pull = Kernel(weight, bias), adjoint(weight, (0, 0), (1, 1))
+
+    def forward(x: Tensor) -> Results:
+        y = kernel(x, relu=True)
+        return torch.split(y, sizes, 1), (y, x.shape)
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        y, shape = saved
+        g = _masked(torch.cat(filled(gradients, torch.split(y, sizes, 1)), 1), y)
+        return (pull(g, shape, arrived[0]),)
+
+    return Operation(forward, backward)
+
+
+def stacked(layers: Sequence[nn.Conv2d]) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of several convolutions of one input, as those of one."""
+    return torch.cat([layer.weight for layer in layers]), torch.cat(list(map(bias_of, layers)))
+
+
+def bias_of(layer: nn.Conv2d) -> Tensor:
+    """Return a convolution's bias, zeros if it has none."""
+    return layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias
+
+
+def filled(gradients: Gradients, results: Sequence[Tensor]) -> list[Tensor]:
+    """Put zeros where nothing depends on a result."""
+    return [
+        torch.zeros_like(result) if g is None else g
+        for g, result in zip(gradients, results, strict=True)
+    ]
 
 
 def spacing(layer: nn.Conv2d) -> tuple[Pair, Pair]:
@@ -122,17 +185,14 @@ def relu(layer: nn.ReLU) -> Operation:
 
 def max_pool(layer: nn.MaxPool2d) -> Operation:
     """Take the largest of every window; its gradient goes where it stood, the first of equals."""
-    sizes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    window = (*map(pair, sizes), layer.ceil_mode)
+    window = pooling.window(layer)
 
     def forward(x: Tensor) -> Results:
-        y, places = torch.ops.aten.max_pool2d_with_indices(x, *window)
-        return (y,), (x, places)
+        y, places = pooling.max_pool(x, window)
+        return (y,), (places, x.shape)
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
-        x, places = saved
-        pulled = torch.ops.aten.max_pool2d_with_indices_backward
-        return (summed(arrived[0], pulled(gradients[0], x, *window, places)),)
+        return (summed(arrived[0], pooling.max_pool_backward(gradients[0], *saved)),)
 
     return Operation(forward, backward)
 
@@ -262,4 +322,4 @@ def summed(arrived: Tensor | None, share: Tensor) -> Tensor:
     return share if arrived is None else arrived + share
 
 
-ON_CPU = Builders(Kernel, convolution, relu, max_pool, response_norm)
+ON_CPU = Builders(Kernel, convolution, relu, max_pool, response_norm, siblings, joined)

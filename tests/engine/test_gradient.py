@@ -123,9 +123,17 @@ def test_the_list_of_a_gpu_equals_autograd(name):
 
 def test_sibling_convolutions_become_one(bvlc):
     """A block of BVLC GoogLeNet has six convolutions; three read its input."""
-    module = networks.truncate(bvlc, ["inception_3b"])
-    steps = [len(FlatNetwork(module, builders)._steps) for builders in (operations.ON_CPU, GPU)]
-    assert steps[0] - steps[1] == 2 * 2
+    convolutions = 3 + 2 * 6
+    others = 2 + 1 + 2 * 2  # response normalisations, poolings, concatenations
+    network = FlatNetwork(networks.truncate(bvlc, ["inception_3b"]))
+    assert len(network._steps) == convolutions + others - 2 * 2
+
+
+def test_the_way_around_a_residual_block_is_joined_to_its_last_convolution():
+    """Not to the first of two that are added: what it is added to is not there yet."""
+    convolutions = 1 + (3 * 3 + 1) + (4 * 3 + 1)
+    network = FlatNetwork(networks.truncate(built("resnet50"), ["layer2"]))
+    assert len(network._steps) == convolutions
 
 
 @pytest.mark.cuda
