@@ -13,21 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.engine.blocks import LRN
-from pipeline.engine.convolutions import GpuKernel, PictureConv2d, adjoint, pair
+from pipeline.engine.convolutions import GpuKernel, PictureConv2d, adjoint
 from pipeline.engine.kernels import Kernels
 from pipeline.engine.operations import (
     Builders,
     Gradients,
     Operation,
     Results,
-    UnsupportedError,
     bias_of,
     filled,
     spacing,
     stacked,
     summed,
+    window_of,
 )
-from pipeline.engine.torch_kernels import NOWHERE, Window
 
 
 def on_gpu(kernels: Kernels) -> Builders:
@@ -57,7 +56,7 @@ class _Operations:
         bias = bias_of(layer)
         kernel = GpuKernel(layer.weight, None if relu else bias, padding, stride)
         pull = adjoint(layer.weight.to(result), padding, stride, GpuKernel)
-        window, kernels = _window(pool) if pool else None, self._kernels
+        window, kernels = window_of(pool) if pool else None, self._kernels
         bias = bias.to(result)
 
         def forward(x: Tensor) -> Results:
@@ -115,7 +114,7 @@ class _Operations:
         return Operation(forward, backward)
 
     def max_pool(self, layer: nn.MaxPool2d) -> Operation:
-        window, kernels = _window(layer), self._kernels
+        window, kernels = window_of(layer), self._kernels
 
         def forward(x: Tensor) -> Results:
             y, places = kernels.max_pool(x, window)
@@ -139,12 +138,3 @@ class _Operations:
             return (summed(arrived[0], share),)
 
         return Operation(forward, backward)
-
-
-def _window(layer: nn.MaxPool2d) -> Window:
-    window = Window(
-        pair(layer.kernel_size), pair(layer.stride), pair(layer.padding), layer.ceil_mode
-    )
-    if pair(layer.dilation) != (1, 1) or window.size[0] * window.size[1] >= NOWHERE:
-        raise UnsupportedError(str(layer))
-    return window

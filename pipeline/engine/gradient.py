@@ -41,6 +41,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
+from pipeline.engine import cpu_kernels
 from pipeline.engine.convolutions import PictureConv2d
 from pipeline.engine.gpu_operations import on_gpu
 from pipeline.engine.graph import FlatNetwork
@@ -189,7 +190,7 @@ def _analytic(
     Returns:
         It, and the name of the way that is taken.
     """
-    builders, path = ON_CPU, "analytic"
+    builders, path = ON_CPU, f"analytic+{cpu_kernels.NAME}" if cpu_kernels.library() else "analytic"
     if device.type == "cuda":
         kernels = kernels_for(device)
         builders, path = on_gpu(kernels), f"analytic+{kernels.NAME}"

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.engine import pooling
+from pipeline.engine import cpu_kernels, pooling
 from pipeline.engine.blocks import LRN, DivisiveNorm, root
 from pipeline.engine.convolutions import GpuKernel, Kernel, Pair, PictureConv2d, adjoint, pair
+from pipeline.engine.torch_kernels import NOWHERE, Window
 
 Results = tuple[Sequence[Tensor], Any]
 Gradients = Sequence[Any]  # of Tensor or None
@@ -79,14 +80,15 @@ def convolution(
     kernel = Kernel(layer.weight, layer.bias, padding, stride)
     result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
     pull = adjoint(layer.weight.to(result), padding, stride)
-    pooled_by = pooling.window(pool) if pool else None
+    window = window_of(pool) if pool else None
+    pools = cpu_kernels if cpu_kernels.library() else pooling
 
     def forward(x: Tensor) -> Results:
         y, pooled = kernel(x, relu=relu), None
-        if pooled_by:
+        if window:
             shape = y.shape
-            y, places = pooling.max_pool(y, pooled_by)
-            pooled = places, shape
+            y, places = pools.max_pool(y, window, result)
+            pooled = places, window, shape
         y = y.to(result)
         return (y,), (y if relu else None, pooled, x.shape)
 
@@ -95,7 +97,7 @@ def convolution(
         if relu:
             g = _masked(g, y)
         if pooled:
-            g = pooling.max_pool_backward(g, *pooled)
+            g = pools.max_pool_backward(g, *pooled)
         return (pull(g, shape, arrived[0]),)
 
     return Operation(forward, backward)
@@ -185,16 +187,31 @@ def relu(layer: nn.ReLU) -> Operation:
 
 def max_pool(layer: nn.MaxPool2d) -> Operation:
     """Take the largest of every window; its gradient goes where it stood, the first of equals."""
-    window = pooling.window(layer)
+    window = window_of(layer)
+    pools = cpu_kernels if cpu_kernels.library() else pooling
 
     def forward(x: Tensor) -> Results:
-        y, places = pooling.max_pool(x, window)
-        return (y,), (places, x.shape)
+        y, places = pools.max_pool(x, window, x.dtype)
+        return (y,), (places, window, x.shape)
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
-        return (summed(arrived[0], pooling.max_pool_backward(gradients[0], *saved)),)
+        return (summed(arrived[0], pools.max_pool_backward(gradients[0], *saved)),)
 
     return Operation(forward, backward)
+
+
+def window_of(layer: nn.MaxPool2d) -> Window:
+    """Return the window of a pooling.
+
+    Raises:
+        UnsupportedError: it is dilated, or larger than a byte can count.
+    """
+    window = Window(
+        pair(layer.kernel_size), pair(layer.stride), pair(layer.padding), layer.ceil_mode
+    )
+    if pair(layer.dilation) != (1, 1) or window.size[0] * window.size[1] >= NOWHERE:
+        raise UnsupportedError(str(layer))
+    return window
 
 
 def avg_pool(layer: nn.AvgPool2d) -> Operation:
@@ -264,9 +281,12 @@ def response_norm(layer: LRN) -> Operation:
     spans three of them. Both are exact.
     """
     channels = layer.band.shape[0]
+    reach = int(layer.band[0].sum()) - 1
+    known = reach == cpu_kernels.REACH and layer.beta == cpu_kernels.BETA
+    if cpu_kernels.library() and known and channels <= cpu_kernels.MOST_CHANNELS:
+        return _fused_response_norm(layer.scale, layer.bias)
     block = _BLOCK if channels > _WIDE_BAND and channels % _BLOCK == 0 else channels
     neighbours = (-1, 0, 1) if block < channels else (0,)
-    reach = int(layer.band[0].sum()) - 1
     index = torch.arange(block)
     near = [(index[:, None] - index - k * block).abs() <= reach for k in neighbours]
     band = torch.stack(near, -1)[:, :, None].to(layer.band) * layer.scale
@@ -280,6 +300,17 @@ def response_norm(layer: LRN) -> Operation:
         return kernel(blocks).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
     return _divided(partial(across, power), partial(across, slope), layer.beta)
+
+
+def _fused_response_norm(scale: float, bias: float) -> Operation:
+    def forward(x: Tensor) -> Results:
+        return (cpu_kernels.response_norm(x, scale, bias),), x
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        share = cpu_kernels.response_norm_backward(gradients[0], saved, scale, bias)
+        return (summed(arrived[0], share),)
+
+    return Operation(forward, backward)
 
 
 def divisive_norm(layer: DivisiveNorm, kind: type[Kernel] | type[GpuKernel] = Kernel) -> Operation:

@@ -7,58 +7,52 @@ gradients are arranged: so they are handed over as lines, cut into as many plane
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.engine.convolutions import Pair, pair
-
-Window = tuple[Pair, Pair, Pair, Pair, bool]  # size, stride, padding, dilation, ceil
+from pipeline.engine.torch_kernels import Window
 
 # Sums in fp32 are up to three times faster than those in bf16, whose loop is not vectorised, as
 # long as the gradient stays in the cache: up to so many numbers.
 _CACHED = 1_000_000
 
 
-def window(layer: nn.MaxPool2d) -> Window:
-    """Write a layer's settings as PyTorch's operators take them."""
-    sizes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    size, stride, padding, dilation = map(pair, sizes)
-    return size, stride, padding, dilation, layer.ceil_mode
-
-
-def max_pool(x: Tensor, by: Window) -> tuple[Tensor, Tensor]:
+def max_pool(x: Tensor, window: Window, result: torch.dtype) -> tuple[Tensor, Tensor]:
     """Take the largest of every window.
 
     Args:
         x: [N, C, H, W], channels_last.
-        by: the window.
+        window: of the pooling.
+        result: precision of the maxima.
 
     Returns:
         The maxima, and where each stood, int64 [N * planes, C, ...]: a picture is cut into planes
         of rows where no window sees two of them.
     """
     n, c, h, w = x.shape
-    size, stride, padding, dilation, _ = by
-    strips = h // stride[0]
-    apart = size == stride and padding == (0, 0) and dilation == (1, 1) and h % stride[0] == 0
+    (down, _), one = window.stride, (1, 1)
+    by = (window.size, window.stride, window.padding, one, window.ceil)
+    apart = window.size == window.stride and window.padding == (0, 0) and h % down == 0
     if not apart or not x.is_contiguous(memory_format=torch.channels_last):
         y, places = torch.ops.aten.max_pool2d_with_indices(x, *by)
-        return y, places
-    strip = x.permute(0, 2, 3, 1).view(n * strips, stride[0], w, c).permute(0, 3, 1, 2)
-    y, places = torch.ops.aten.max_pool2d_with_indices(strip, *by)
-    return y.permute(0, 2, 3, 1).view(n, strips, -1, c).permute(0, 3, 1, 2), places
+        return y.to(result), places
+    strips = x.permute(0, 2, 3, 1).view(n * h // down, down, w, c).permute(0, 3, 1, 2)
+    y, places = torch.ops.aten.max_pool2d_with_indices(strips, *by)
+    return y.to(result).permute(0, 2, 3, 1).view(n, h // down, -1, c).permute(0, 3, 1, 2), places
 
 
-def max_pool_backward(g: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
+def max_pool_backward(g: Tensor, places: Tensor, window: Window, shape: torch.Size) -> Tensor:
     """Send gradients to where the maxima stood.
 
     Args:
         g: at the maxima, [N, C, ...], channels_last.
         places: from `max_pool`.
+        window: of the pooling.
         shape: of its input.
 
     Returns:
         The gradient there, channels_last.
     """
+    del window  # the places say it all
     n, c, h, w = shape
     planes = places.shape[0]
     count, pixels = g.shape[2] * g.shape[3] * n // planes, h * w * n // planes  # of a plane

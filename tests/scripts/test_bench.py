@@ -75,7 +75,7 @@ def test_a_row_is_measured_whole(monkeypatch):
     row = bench_engine.measure(replace(SMALL["S"], batch=2), device="cpu", turns=1)
     assert set(row.costs) == {"baseline", "fp32", "bf16"}
     assert all(c.wall > 0 and c.user > 0 for c in row.costs.values())
-    assert row.path["fp32"] == "analytic"
+    assert row.path["fp32"].startswith("analytic")
     assert row.costs["baseline"].memory == 8
     assert bench_engine.row_from(json.loads(json.dumps(asdict(row)))) == row
 

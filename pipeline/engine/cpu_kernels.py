@@ -1,0 +1,128 @@
+"""Pooling and response normalisation on a CPU by compiled kernels, which `cpu_kernels.c` has.
+
+PyTorch has no fused operators for them, and its way back through a pooling uses one core a picture.
+They are compiled while the package is installed, for two levels of x86-64, if there is a C compiler
+(pyproject.toml); elsewhere PyTorch's operators do the work, up to a third slower per dream.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.engine.torch_kernels import Window
+
+NAME = "c"
+REACH = 2  # of the normalisation, channels to either side
+BETA = 0.75
+MOST_CHANNELS = 2048
+
+
+class _Pooling(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("n", "height", "width", "channels", "rows", "columns")),
+        *((name, ctypes.c_int * 2) for name in ("size", "stride", "padding")),
+    ]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Load the kernels for this CPU; None if they were not compiled, or it has neither level."""
+    # As torch sees it, so that ATEN_CPU_CAPABILITY holds here as well.
+    level = torch.backends.cpu.get_cpu_capability().lower()
+    for path in Path(__file__).parent.glob(f"_cpu_kernels_{level}.*"):
+        try:
+            return ctypes.CDLL(str(path))  # its threads are those of torch's OpenMP, loaded before
+        except OSError:  # of another system, or without OpenMP
+            continue
+    return None
+
+
+def max_pool(x: Tensor, window: Window, result: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Take the largest of every window.
+
+    Args:
+        x: float32 or bfloat16 [N, C, H, W].
+        window: of the pooling.
+        result: precision of the maxima, x's or a lower one.
+
+    Returns:
+        The maxima, channels_last; and uint8, where in its window each stood, row by row (the first
+        of equals).
+    """
+    x = _lying(x)
+    n, c = x.shape[:2]
+    size = (n, c, *window.pooled(*x.shape[2:]))
+    y = torch.empty(size, dtype=result, memory_format=torch.channels_last)
+    places = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
+    halves = (int(x.dtype == torch.bfloat16), int(result == torch.bfloat16))
+    _loaded().max_pool(_at(x), _at(y), _at(places), _pooling(x.shape, window), *halves)
+    return y, places
+
+
+def max_pool_backward(g: Tensor, places: Tensor, window: Window, shape: torch.Size) -> Tensor:
+    """Send gradients to where the maxima stood.
+
+    Args:
+        g: at the maxima, [N, C, rows, columns].
+        places: from `max_pool`.
+        window: of the pooling.
+        shape: of its input.
+
+    Returns:
+        The gradient there, in g's precision, channels_last.
+    """
+    g = _lying(g)
+    to = torch.empty(shape, dtype=g.dtype, memory_format=torch.channels_last)
+    half = int(g.dtype == torch.bfloat16)
+    _loaded().max_pool_backward(_at(g), _at(places), _at(to), _pooling(shape, window), half)
+    return to
+
+
+def response_norm(x: Tensor, scale: float, bias: float) -> Tensor:
+    """Return x / (bias + scale * sum of x^2 over 5 channels) ** 0.75, channels_last."""
+    x = _lying(x)
+    y = torch.empty_like(x)
+    _loaded().response_norm(_at(x), _at(y), *_normalised(x, scale, bias))
+    return y
+
+
+def response_norm_backward(g: Tensor, x: Tensor, scale: float, bias: float) -> Tensor:
+    """Pull a gradient back through `response_norm` of x, channels_last: see `gradient.py`."""
+    g, x = _lying(g), _lying(x)
+    to = torch.empty_like(x)
+    _loaded().response_norm_backward(_at(g), _at(x), _at(to), *_normalised(x, scale, bias))
+    return to
+
+
+def _loaded() -> ctypes.CDLL:
+    found = library()
+    assert found is not None  # who calls has asked
+    return found
+
+
+def _lying(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _at(x: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(x.data_ptr())
+
+
+def _pooling(shape: torch.Size, window: Window) -> "ctypes._CArgObject":
+    n, c, h, w = shape
+    if c > MOST_CHANNELS:
+        raise ValueError(f"{c} channels")
+    rows, columns = window.pooled(h, w)
+    settings = window.size, window.stride, window.padding
+    return ctypes.byref(_Pooling(n, h, w, c, rows, columns, *settings))
+
+
+def _normalised(
+    x: Tensor, scale: float, bias: float
+) -> tuple[ctypes.c_long, int, ctypes.c_float, ctypes.c_float, int]:
+    n, c, h, w = x.shape
+    half = int(x.dtype == torch.bfloat16)
+    return ctypes.c_long(n * h * w), c, ctypes.c_float(scale), ctypes.c_float(bias), half
