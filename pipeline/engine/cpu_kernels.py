@@ -1,8 +1,8 @@
-"""Pooling and response normalisation on a CPU by compiled kernels, which `cpu_kernels.c` has.
+"""What a step does on a CPU besides convolving, by the compiled kernels of `cpu_kernels.c`.
 
-PyTorch has no fused operators for them, and its way back through a pooling uses one core a picture.
-They are compiled while the package is installed, for two levels of x86-64, if there is a C compiler
-(pyproject.toml); elsewhere PyTorch's operators do the work, up to a third slower per dream.
+PyTorch has no fused operators for it, and its way back through a pooling uses one core a picture.
+The kernels are compiled while the package is installed, for two levels of x86-64, if there is a C
+compiler (pyproject.toml). Elsewhere PyTorch's operators do the work, up to a third slower a dream.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.engine.torch_kernels import Window
+from pipeline.engine.torch_kernels import Window, gaussians, step_lengths
 
 NAME = "c"
 REACH = 2  # of the normalisation, channels to either side
@@ -38,6 +38,37 @@ def library() -> ctypes.CDLL | None:
         except OSError:  # of another system, or without OpenMP
             continue
     return None
+
+
+def shift(picture: Tensor, offsets: Tensor) -> Tensor:
+    """Shift every sample circularly: see `torch_kernels.shift`, as for the next two."""
+    picture = _lying(picture)
+    to = torch.empty_like(picture)
+    _loaded().shift(_at(picture), _at(to), *_sides(picture), _at(offsets))
+    return to
+
+
+def cascade(gradient: Tensor, sigmas: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Blur by the mean of three Gaussians, and measure what comes out."""
+    gradient = _lying(gradient)
+    n, c, h, w = gradient.shape
+    to, sums = torch.empty_like(gradient), torch.empty(n, h)
+    taps = gaussians(sigmas, radius)[..., radius:].contiguous()
+    if _loaded().cascade(_at(gradient), _at(to), _at(sums), *_sides(gradient), _at(taps), radius):
+        raise MemoryError("no memory for one row of a picture")
+    return to, sums / (c * h * w)
+
+
+def climb(
+    shifted: Tensor, direction: Tensor, steps: Tensor, size: Tensor, offsets: Tensor
+) -> Tensor:
+    """Step along a direction, stay within [0, 1], and undo the shift."""
+    shifted, direction = _lying(shifted), _lying(direction)
+    to, lengths = torch.empty_like(shifted), step_lengths(steps, size).contiguous()
+    _loaded().climb(
+        _at(shifted), _at(direction), _at(to), *_sides(shifted), _at(lengths), _at(offsets)
+    )
+    return to
 
 
 def max_pool(x: Tensor, window: Window, result: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -109,6 +140,11 @@ def _lying(x: Tensor) -> Tensor:
 
 def _at(x: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(x.data_ptr())
+
+
+def _sides(picture: Tensor) -> tuple[int, int, int, int]:
+    n, c, h, w = picture.shape
+    return n, h, w, c
 
 
 def _pooling(shape: torch.Size, window: Window) -> "ctypes._CArgObject":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.engine import cpu_kernels
 from pipeline.engine.active import ActiveGradient
 from pipeline.engine.ascent import (
     CASCADE_GROWTH,
@@ -17,6 +18,8 @@ from pipeline.engine.ascent import (
     ascend,
     normalise,
 )
+from pipeline.engine.footing import Footing
+from pipeline.engine.fused_steps import FusedFooting
 from pipeline.engine.gpu_steps import GpuFooting
 from pipeline.engine.gradient import ImageGradient
 from pipeline.engine.kernels import kernels_for
@@ -109,10 +112,12 @@ class Dreamer:
             split=split,
             normalise_tile=partial(normalise, kind=normalisation) if normalise_tiles else None,
         )
-        on_gpu = self.device.type == "cuda"
-        self._gpu = (
-            GpuFooting(kernels_for(self.device), whole=self._gradient.is_whole) if on_gpu else None
-        )
+        self._footing: Footing = PLAIN
+        if self.device.type == "cuda":
+            kernels = kernels_for(self.device)
+            self._footing = GpuFooting(kernels, whole=self._gradient.is_whole)
+        elif self.device.type == "cpu" and cpu_kernels.library():
+            self._footing = FusedFooting(cpu_kernels)
         self._octaves = octaves
         self._ratio = ratio
         self._merge: Merge = merge
@@ -133,12 +138,10 @@ class Dreamer:
     @property
     def slow_because(self) -> str | None:
         """Why a GPU's steps are launched kernel by kernel; None if they are not, or on a CPU."""
-        refusal = self._gpu and self._gpu.refusal
-        return (
-            f"steps are launched kernel by kernel, not as CUDA graphs: {refusal}"
-            if refusal
-            else None
-        )
+        if isinstance(self._footing, GpuFooting) and self._footing.refusal:
+            because = self._footing.refusal
+            return f"steps are launched kernel by kernel, not as CUDA graphs: {because}"
+        return None
 
     @torch.no_grad()
     def __call__(
@@ -198,7 +201,7 @@ class Dreamer:
                 normalisation=self._normalisation,
                 blur_every=self._blur_every,
                 mean=self._mean,
-                footing=self._gpu or PLAIN,
+                footing=self._footing,
                 reach=None if reach is None else resize(reach, sizes[octave]).clamp(0, 1),
             )
         assert dreamed is not None

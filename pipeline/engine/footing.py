@@ -1,7 +1,8 @@
 """What a step of gradient ascent rests on: the parts of it that a device does in its own way.
 
-`ascent.py` says what a step is. A CPU and whatever else torch knows take it as written
-(`ascent.Plain`); a GPU has kernels of its own and records its steps (`gpu_steps.GpuFooting`).
+`ascent.py` says what a step is. Whatever torch knows takes it as written (`ascent.Plain`); a CPU,
+where kernels were compiled for it, by these (`fused_steps.FusedFooting`); a GPU has kernels of its
+own and records its steps (`gpu_steps.GpuFooting`).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pipeline.engine.ascent import CASCADE_RADIUS, normalise, radius_within, smooth
 from pipeline.engine.footing import Knobs, Step
+from pipeline.engine.fused_steps import FusedFooting, brought
 from pipeline.engine.kernels import Kernels
 
 # Two batch sizes (a plan's last batch is smaller) at each of some octaves; of a folder's many sizes
@@ -24,8 +24,8 @@ MOST_RECORDINGS = 16
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 
 
-class GpuFooting:
-    """The parts of a step as a GPU does them, see `footing.Footing`.
+class GpuFooting(FusedFooting):
+    """Steps as a GPU takes them, see `footing.Footing`.
 
     Args:
         kernels: `triton_kernels`, or `torch_kernels` in its place.
@@ -44,34 +44,15 @@ class GpuFooting:
         whole: Callable[[torch.Size], bool],
         record: Record | None = None,
     ) -> None:
-        self._kernels = kernels
+        super().__init__(kernels)
         self._whole = whole
         self._record = record or CudaGraphs()
         self._recordings: OrderedDict[Hashable, _Recording | None] = OrderedDict()
         self.refusal: str | None = None
 
-    def shift(self, picture: Tensor, knobs: Knobs) -> Tensor:
-        """Shift every sample circularly by its own offset."""
-        assert knobs.shifts is not None  # for mypy: `walk` brought them here
-        return self._kernels.shift(picture, knobs.shifts)
-
-    def climb(self, shifted: Tensor, slope: Tensor, knobs: Knobs) -> Tensor:
-        """Smooth, normalise, update, clamp, unshift."""
-        assert knobs.shifts is not None  # for mypy
-        assert knobs.widths is not None
-        radius = radius_within(slope, CASCADE_RADIUS)
-        if knobs.smoothing == "cascade" and radius > 0:
-            direction, size = self._kernels.cascade(slope, knobs.widths, radius)
-            if knobs.normalisation == "mean_abs":
-                return self._kernels.climb(shifted, direction, knobs.steps, size, knobs.shifts)
-        else:
-            direction = smooth(slope, knobs.smoothing, knobs.sigmas)
-        direction, size = normalise(direction, knobs.normalisation), torch.ones_like(knobs.steps)
-        return self._kernels.climb(shifted, direction, knobs.steps, size[:, None], knobs.shifts)
-
     def walk(self, step: Step, picture: Tensor, way: Sequence[Knobs]) -> tuple[Tensor, Tensor]:
         """Take one step after the other, or play the recording of them."""
-        way = _brought(way, picture.device)
+        way = brought(way, picture.device)
         recording = self._recording(step, picture, way)
         if recording:
             return recording.play(picture, way)
@@ -133,22 +114,6 @@ class _Recording:
             before = given
             self._replay()
         return self._picture.clone(), self._value.clone()
-
-
-def _brought(way: Sequence[Knobs], device: torch.device) -> list[Knobs]:
-    """Bring the numbers of all steps to the GPU at once, without waiting for it."""
-
-    def brought(numbers: Tensor) -> Tensor:
-        numbers = numbers.pin_memory() if device.type == "cuda" else numbers
-        return numbers.to(device, non_blocking=True)
-
-    shifts = brought(torch.tensor([knobs.offsets for knobs in way])).unbind(0)
-    widths = brought(torch.tensor([knobs.sigmas for knobs in way])).unbind(0)
-    dials, mean = brought(way[0].dials), brought(way[0].mean)
-    return [
-        knobs._replace(dials=dials, mean=mean, shifts=shifts[k], widths=widths[k])
-        for k, knobs in enumerate(way)
-    ]
 
 
 class CudaGraphs:

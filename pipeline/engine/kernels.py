@@ -10,10 +10,8 @@ from pipeline.engine import torch_kernels
 from pipeline.engine.torch_kernels import Window
 
 
-class Kernels(Protocol):
-    """`torch_kernels`, whose functions say what they do, or `triton_kernels`."""
-
-    NAME: str
+class StepKernels(Protocol):
+    """What a step does before and after the network: `torch_kernels` say how."""
 
     def shift(self, picture: Tensor, offsets: Tensor) -> Tensor:
         """Shift every sample circularly."""
@@ -25,6 +23,12 @@ class Kernels(Protocol):
         self, shifted: Tensor, direction: Tensor, steps: Tensor, size: Tensor, offsets: Tensor
     ) -> Tensor:
         """Step along a direction, stay within [0, 1], and undo the shift."""
+
+
+class Kernels(StepKernels, Protocol):
+    """`torch_kernels`, whose functions say what they do, or `triton_kernels`."""
+
+    NAME: str
 
     def rectify_(self, x: Tensor, bias: Tensor) -> Tensor:
         """Add a bias per channel and cut off below zero, in place."""

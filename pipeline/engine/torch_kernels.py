@@ -72,17 +72,22 @@ def cascade(gradient: Tensor, sigmas: Tensor, radius: int) -> tuple[Tensor, Tens
         The blurred gradient; and float32 [N, parts] that sum up to its mean |g| per sample.
     """
     n, channels = gradient.shape[:2]
-    at = torch.arange(-radius, radius + 1, device=gradient.device)
-    factors = torch.tensor([0.5, 1.0, 2.0], device=gradient.device)
-    widths = (sigmas[:, None] * factors).clamp_min(_THINNEST)[..., None]
-    lines = torch.exp(-0.5 * (at / widths) ** 2)
-    lines = lines / lines.sum(-1, keepdim=True)
-    taps = torch.einsum("nky,nkx->nyx", lines, lines) / len(factors)
+    lines = gaussians(sigmas, radius)
+    taps = torch.einsum("nky,nkx->nyx", lines, lines) / lines.shape[1]
     padded = F.pad(gradient, (radius,) * 4, mode="reflect").flatten(0, 1)[None]
     kernel = taps.repeat_interleave(channels, 0)[:, None]
     blurred = F.conv2d(padded, kernel, groups=n * channels).view_as(gradient)
     blurred = blurred.contiguous(memory_format=torch.channels_last)
     return blurred, blurred.abs().mean((1, 2, 3))[:, None]
+
+
+def gaussians(sigmas: Tensor, radius: int) -> Tensor:
+    """Return the taps of the cascade's Gaussians, float32 [N, 3, 2 * radius + 1]."""
+    at = torch.arange(-radius, radius + 1, device=sigmas.device)
+    factors = torch.tensor([0.5, 1.0, 2.0], device=sigmas.device)
+    widths = (sigmas[:, None] * factors).clamp_min(_THINNEST)[..., None]
+    lines = torch.exp(-0.5 * (at / widths) ** 2)
+    return lines / lines.sum(-1, keepdim=True)
 
 
 def climb(
@@ -100,8 +105,13 @@ def climb(
     Returns:
         float32 [N, C, H, W], channels_last.
     """
-    length = steps / size.sum(1).clamp_min(SMALLEST)
-    return shift((shifted + length.view(-1, 1, 1, 1) * direction).clamp_(0, 1), -offsets)
+    lengths = step_lengths(steps, size).view(-1, 1, 1, 1)
+    return shift((shifted + lengths * direction).clamp_(0, 1), -offsets)
+
+
+def step_lengths(steps: Tensor, size: Tensor) -> Tensor:
+    """Return what a direction is to be multiplied by, [N]: see `climb`."""
+    return steps / size.sum(1).clamp_min(SMALLEST)
 
 
 def rectify_(x: Tensor, bias: Tensor) -> Tensor:

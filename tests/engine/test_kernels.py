@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.engine import ascent
+from pipeline.engine import ascent, cpu_kernels
+from pipeline.engine.fused_steps import FusedFooting
 from pipeline.engine.gpu_operations import on_gpu
-from pipeline.engine.gpu_steps import GpuFooting
 from pipeline.engine.gradient import Autograd, in_precision
 from pipeline.engine.graph import FlatNetwork
 from pipeline.engine.networks import build, truncate
@@ -36,9 +36,23 @@ WINDOWS = [
 ]
 
 
+@pytest.fixture(params=[*WAYS, pytest.param("cpu")])
+def step_kernels(request):
+    """Those of a step's own parts; a CPU has no others of its own."""
+    if request.param == "cpu":
+        if not cpu_kernels.library():
+            pytest.skip("kernels are not compiled here")
+        return cpu_kernels, torch.device("cpu")
+    return chosen(request)
+
+
 @pytest.fixture(params=WAYS)
 def kernels(request):
     """A module of kernels, and the device its tensors are on."""
+    return chosen(request)
+
+
+def chosen(request):
     module = import_module(f"pipeline.engine.{request.param}_kernels")
     if request.param == "torch" or INTERPRETED:
         return module, torch.device("cpu")
@@ -60,8 +74,8 @@ def close(found, wanted):
 
 
 @pytest.mark.parametrize("size", [(5, 7), (31, 40)])
-def test_shift(kernels, size):
-    module, device = kernels
+def test_shift(step_kernels, size):
+    module, device = step_kernels
     picture = torch.rand(3, 3, *size)
     offsets = [(4, -3), (0, 0), (-6, size[1] + 9)]
     for given in (picture, picture.contiguous(memory_format=torch.channels_last)):
@@ -71,9 +85,9 @@ def test_shift(kernels, size):
 
 
 @pytest.mark.parametrize("radius", [4, 2])
-def test_cascade(kernels, radius):
+def test_cascade(step_kernels, radius):
     """The same filter as the CPU's own, for every sample its own sigma."""
-    module, device = kernels
+    module, device = step_kernels
     gradient, sigmas = made(3, 3, 17, 18) + 0.1, [0.0, 0.7, 2.5]
     found, size = module.cascade(gradient.to(device), torch.tensor(sigmas, device=device), radius)
     wanted = [
@@ -97,8 +111,8 @@ def ascent_cascade(gradient, sigma, radius):
 
 
 @pytest.mark.parametrize("repeats", [1, 600])
-def test_climb(kernels, repeats):
-    module, device = kernels
+def test_climb(step_kernels, repeats):
+    module, device = step_kernels
     shifted, direction = made(3, 3, 19, 26).abs() / 2, made(3, 3, 19, 26, seed=1)
     steps, offsets = torch.tensor([0.1, 0.3, 0.2]), torch.tensor([(2, -5), (0, 0), (-1, 30)])
     size = torch.tensor([[0.5, 0.5], [0.75, 1.25], [0.0, 0.0]]).repeat(1, repeats) / repeats
@@ -206,16 +220,16 @@ def test_a_whole_network(kernels, dtype):
     assert F.cosine_similarity(*slopes, dim=0) > (0.9999 if dtype == torch.float32 else 0.98)
 
 
-def test_whole_steps(kernels):
+def test_whole_steps(step_kernels):
     """Shift, smooth, normalise, step and unshift as a GPU chains them, against the CPU's way."""
-    module, device = kernels
+    module, device = step_kernels
     target = made(2, 3, 14, 19, seed=1)
 
     def gradient(picture, weights):
         return (target.to(device) - picture) * weights[:, :1, None, None], weights.sum(1)
 
     settings = [ascent.StepSettings(0.05, 6, 0.4, (w,)) for w in (1.0, -2.0)]
-    footings = (ascent.PLAIN, GpuFooting(module, whole=lambda _: False))
+    footings = (ascent.PLAIN, FusedFooting(module))
     picture = made(2, 3, 14, 19).abs().clamp(0, 1)
     wanted, found = (
         ascent.ascend(
