@@ -74,12 +74,12 @@ def _check_guide(config: Config) -> None:
             )
 
 
-def make_plan(config: Config, inputs: Sequence[Input], batch: int) -> list[Batch]:
+def make_plan(inputs: Sequence[Input], batch: int) -> list[Batch]:
     """Lay out the whole render."""
-    feedback, first = config.feedback, config.dream.iterations
     lanes: list[Lane] = []
     for index, each in enumerate(inputs):
-        sizes = each.source.sizes
+        sizes, feedback = each.source.sizes, each.config.feedback
+        first = each.config.dream.iterations
         if feedback.kind == "camera":
             every = keyframe_distance(feedback.keyframe_every, each.source.fps)
             lanes.append(
@@ -181,17 +181,18 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
     return dreamer, engine
 
 
-def frame_key(seed: int, input: int, frame: int) -> int:
+def frame_key(inputs: Sequence[Input], id: FrameId) -> int:
     """A number that decides everything random about one frame."""
-    digest = hashlib.blake2b(f"{seed}/{input}/{frame}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest)
+    each = inputs[id.input]
+    text = f"{each.config.seed}/{each.clip}/{id.frame}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def step_settings(config: Config, inputs: Sequence[Input], id: FrameId) -> "StepSettings":
+def step_settings(inputs: Sequence[Input], id: FrameId) -> "StepSettings":
     """Evaluate the dream's schedules at one frame."""
     from pipeline.engine.ascent import StepSettings
 
-    dream, fps = config.dream, inputs[id.input].source.fps
+    dream, fps = inputs[id.input].config.dream, inputs[id.input].source.fps
     terms = dream.terms()
     return StepSettings(
         step=dream.step.at(id.frame, fps),

@@ -5,15 +5,16 @@ from fractions import Fraction
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
+from pipeline.config import CameraFeedback as CameraFeedbackConfig
 from pipeline.config import FlowFeedback as FlowFeedbackConfig
 from pipeline.frames import FrameStore
 from pipeline.inputs import Input
-from pipeline.plan import Batch, FrameId, most_held
+from pipeline.plan import Batch, most_held
 from pipeline.runtime import Resolved
 from pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
+    from pipeline.feedback.camera import CameraFeedback
     from pipeline.feedback.color import Look
     from pipeline.feedback.composite import Composite
     from pipeline.feedback.optical_flow import FlowMethod
@@ -24,37 +25,90 @@ _MOST_UNDREAMED = 32
 
 
 def make_feedback(
-    config: Config, inputs: Sequence[Input], resolved: Resolved, coming: Sequence[Batch] = ()
-) -> "Feedback":
-    """Build what carries dreams from frame to frame.
+    inputs: Sequence[Input], resolved: Resolved, coming: Sequence[Batch] = ()
+) -> "Sequence[Feedback]":
+    """Build what carries dreams from frame to frame, for every input.
 
     Args:
-        config: of the render.
-        inputs: what it renders.
+        inputs: what is rendered; all have one kind of feedback, and the same flow if any.
         resolved: where it runs.
         coming: the batches that will be asked for; frames are read and motion is found ahead.
 
     Raises:
         WeightsError: no weights for a learned flow.
     """
-    from pipeline.feedback.camera import CameraFeedback, CameraPath
     from pipeline.feedback.flow import FlowFeedback
     from pipeline.feedback.none import NoFeedback
+    from pipeline.feedback.ways import WayFinder
 
-    f, device = config.feedback, resolved.device
+    device = resolved.device
     nodes = [node for batch in coming for node in batch.nodes]
-    if f.kind == "flow":
-        return FlowFeedback(
-            _flow_method(f, device),
-            carry=f.carry,
-            device=device,
-            coming=nodes,
-            window=min(resolved.batch, sum(len(each.shots) for each in inputs))
-            * (f.keyframe_every + 1),
-        )
-    if f.kind == "none":
-        return NoFeedback(device, coming=nodes, window=2 * resolved.batch)
-    source = inputs[0].source
+    settings = [each.config.feedback for each in inputs]
+    if cameras := [f for f in settings if f.kind == "camera"]:
+        return [_camera(f, each, device) for f, each in zip(cameras, inputs, strict=True)]
+    if flows := [f for f in settings if f.kind == "flow"]:
+        lanes = min(resolved.batch, sum(len(each.shots) for each in inputs))
+        farthest = max(f.keyframe_every for f in flows)
+        method = _flow_method(flows[0], device)
+        ways = WayFinder(method, coming=nodes, window=lanes * (farthest + 1))
+        return [FlowFeedback(ways, carry=f.carry, device=device) for f in flows]
+    return [NoFeedback(device, coming=nodes, window=2 * resolved.batch)] * len(inputs)
+
+
+def make_composite(
+    inputs: Sequence[Input],
+    resolved: Resolved,
+    *,
+    stores: Sequence[FrameStore],
+    coming: Sequence[Batch],
+) -> "Composite":
+    """Build what makes seeds and finishes dreams: feedback, masks and colours.
+
+    Args:
+        inputs: what is rendered.
+        resolved: where it runs.
+        stores: where the dreams of each input go.
+        coming: the batches that will be asked for.
+
+    Raises:
+        WeightsError: no weights for a learned flow.
+    """
+    from pipeline.feedback.composite import Composite
+
+    return Composite(
+        make_feedback(inputs, resolved, coming),
+        sources=[each.source.read for each in inputs],
+        masks=[each.mask for each in inputs if each.mask is not None],
+        keep_colors=[each.config.dream.color == "keep" for each in inputs],
+        wanted=[
+            _looks(each, store, resolved.device) if each.config.dream.color == "match" else None
+            for each, store in zip(inputs, stores, strict=True)
+        ],
+        recent=min(sum(most_held(coming).values()), _MOST_UNDREAMED),
+        device=resolved.device,
+    )
+
+
+def _looks(each: Input, store: FrameStore, device: str) -> "Callable[[int], Look | None]":
+    """What `color: match` aims at: the source, or, of a zoom into noise, its first dream.
+
+    Noise is no picture: its colours are louder and its light is flatter than those of any dream.
+    """
+    from pipeline.feedback.color import look
+    from pipeline.feedback.seed import to_tensor
+
+    if each.config.feedback.kind != "camera":
+        return lambda frame: look(to_tensor(each.source.read(frame), device))
+    noise = each.config.source.kind == "noise"
+    read = store.read if noise else each.source.read
+    first = cache(lambda: look(to_tensor(read(0), device)))
+    return lambda frame: None if noise and frame == 0 else first()
+
+
+def _camera(f: CameraFeedbackConfig, each: Input, device: str) -> "CameraFeedback":
+    from pipeline.feedback.camera import CameraFeedback, CameraPath
+
+    source = each.source
     path = CameraPath(
         zoom=partial(_at_seconds, f.zoom, source.fps),
         rotate=partial(_at_seconds, f.rotate, source.fps),
@@ -67,59 +121,6 @@ def make_feedback(
         size=source.sizes[0],
     )
     return CameraFeedback(path, carry=f.carry, device=device)
-
-
-def make_composite(
-    config: Config,
-    inputs: Sequence[Input],
-    resolved: Resolved,
-    *,
-    stores: Sequence[FrameStore],
-    coming: Sequence[Batch],
-) -> "Composite":
-    """Build what makes seeds and finishes dreams: feedback, masks and colours.
-
-    Args:
-        config: of the render.
-        inputs: what it renders.
-        resolved: where it runs.
-        stores: where the dreams of each input go.
-        coming: the batches that will be asked for.
-
-    Raises:
-        WeightsError: no weights for a learned flow.
-    """
-    from pipeline.feedback.composite import Composite
-
-    color = config.dream.color
-
-    return Composite(
-        make_feedback(config, inputs, resolved, coming),
-        sources=[each.source.read for each in inputs],
-        masks=[each.mask for each in inputs if each.mask is not None],
-        keep_colors=color == "keep",
-        wanted=_looks(config, inputs, stores, resolved.device) if color == "match" else None,
-        recent=min(most_held(coming), _MOST_UNDREAMED),
-        device=resolved.device,
-    )
-
-
-def _looks(
-    config: Config, inputs: Sequence[Input], stores: Sequence[FrameStore], device: str
-) -> "Callable[[FrameId], Look | None]":
-    """What `color: match` aims at: the source, or, of a zoom into noise, its first dream.
-
-    Noise is no picture: its colours are louder and its light is flatter than those of any dream.
-    """
-    from pipeline.feedback.color import look
-    from pipeline.feedback.seed import to_tensor
-
-    if config.feedback.kind != "camera":
-        return lambda id: look(to_tensor(inputs[id.input].source.read(id.frame), device))
-    noise = config.source.kind == "noise"
-    read = stores[0].read if noise else inputs[0].source.read
-    first = cache(lambda: look(to_tensor(read(0), device)))
-    return lambda id: None if noise and id.frame == 0 else first()
 
 
 def _flow_method(f: FlowFeedbackConfig, device: str) -> "FlowMethod":

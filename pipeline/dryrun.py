@@ -23,7 +23,7 @@ def dry_run(config: Config, root: Path) -> list[str]:
     folder = root / config.name
     inputs = look_at_inputs(config, folder)
     build.check_sizes(config, inputs)
-    plan = build.make_plan(config, inputs, 1)
+    plan = build.make_plan(inputs, 1)
     nodes = [node for batch in plan for node in batch.nodes]
     keys = [node for node in nodes if node.iterations]
     stored = [node.size for node in nodes]

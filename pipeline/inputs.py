@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -29,19 +29,23 @@ class Input:
     """One clip of a render, with a frame store of its own.
 
     Attributes:
+        config: how it is dreamed.
         name: "" for the only one; else it names its folder within the render's.
         folder: where its frames go.
         source: its undreamed frames.
         shots: frames between cuts; nothing is carried from one to another.
+        clip: which it is of the clips that its config names; decides what is random in it.
         sound: to put beside the picture.
         mask: where it is dreamed; None for everywhere.
         notes: lines a user should see.
     """
 
+    config: Config
     name: str
     folder: Path
     source: Source
     shots: tuple[range, ...]
+    clip: int = 0
     sound: Sound | None = None
     mask: Mask | None = None
     notes: tuple[str, ...] = ()
@@ -108,12 +112,31 @@ def open_inputs(
     if not isinstance(config.source, VideoSource):
         source = make_source(config)
         mask = open_mask(config, source, folder, fresh=fresh, on_progress=on_progress)
-        return [Input("", folder, source, (range(len(source.sizes)),), mask=mask)]
+        return [Input(config, "", folder, source, (range(len(source.sizes)),), mask=mask)]
     files = _named(config.source, folder)
     return [
-        _open_video(config, path, name, folder / name, fresh, on_progress)
-        for name, path in files.items()
+        replace(_open_video(config, path, name, folder / name, fresh, on_progress), clip=clip)
+        for clip, (name, path) in enumerate(files.items())
     ]
+
+
+def side_by_side(clip: Input, configs: Sequence[Config]) -> list[Input]:
+    """The same clip once for each of several configs, in folders named after them.
+
+    Args:
+        clip: as `open_inputs` opened it for one of them.
+        configs: they differ in nothing that the clip is opened by; noise may be another.
+
+    Raises:
+        ConfigError: a schedule that does not fit the clip.
+    """
+    inputs = []
+    for config in configs:
+        source = make_source(config) if config.source.kind == "noise" else clip.source
+        check_schedules(config, frames=clip.frames, fps=source.fps)
+        folder = clip.folder / config.name
+        inputs.append(replace(clip, config=config, name=config.name, folder=folder, source=source))
+    return inputs
 
 
 def look_at_inputs(config: Config, folder: Path) -> list[Input]:
@@ -122,9 +145,9 @@ def look_at_inputs(config: Config, folder: Path) -> list[Input]:
         check_readable(Path(config.mask.path))
     if not isinstance(config.source, VideoSource):
         source = make_source(config)
-        return [Input("", folder, source, (range(len(source.sizes)),))]
+        return [Input(config, "", folder, source, (range(len(source.sizes)),))]
     inputs = []
-    for name, path in _named(config.source, folder).items():
+    for clip, (name, path) in enumerate(_named(config.source, folder).items()):
         found = probe(path)
         fps = config.source.fps or found.fps or Fraction(25)
         seconds = max(0.0, (found.seconds or 0.0) - config.source.start)
@@ -132,7 +155,7 @@ def look_at_inputs(config: Config, folder: Path) -> list[Input]:
         count = min(count, config.source.frames or count)
         sizes = [working_size(found, config.source.size)] * count
         unread = Unread(sizes, fps, [path.stem])
-        inputs.append(Input(name, folder / name, unread, (range(count),)))
+        inputs.append(Input(config, name, folder / name, unread, (range(count),), clip))
     return inputs
 
 
@@ -195,6 +218,7 @@ def _open_video(
         copy,
     )
     return Input(
+        config=config,
         name=name,
         folder=folder,
         source=video,

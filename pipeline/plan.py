@@ -8,7 +8,7 @@ everything here is a pure function of its arguments, and resuming repeats the ve
 
 import bisect
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -237,21 +237,22 @@ def remaining(plan: Iterable[Batch], done: Container[FrameId]) -> Iterator[Batch
     return (batch for batch in plan if not all(node.id in done for node in batch.nodes))
 
 
-def most_held(plan: Iterable[Batch]) -> int:
-    """How many dreams must be at hand at once, at most: the batch made, and parents to come."""
+def most_held(plan: Iterable[Batch]) -> dict[int, int]:
+    """How many dreams of each input must be at hand at once: those made, and parents to come."""
     order = list(plan)
     last_use: dict[FrameId, int] = {}
     for i, batch in enumerate(order):
         for node in batch.nodes:
             last_use[node.id] = i
             last_use.update(dict.fromkeys(node.parents, i))
-    held: set[FrameId] = set()
-    most = 0
+    held: dict[int, set[FrameId]] = defaultdict(set)
+    most: dict[int, int] = defaultdict(int)
     for i, batch in enumerate(order):
-        held |= {node.id for node in batch.nodes}
-        held |= {parent for node in batch.nodes for parent in node.parents}
-        most = max(most, len(held))
-        held = {frame for frame in held if last_use[frame] > i}
+        for node in batch.nodes:
+            held[node.id.input] |= {node.id, *node.parents}
+        for index in {node.id.input for node in batch.nodes}:
+            most[index] = max(most[index], len(held[index]))
+            held[index] = {frame for frame in held[index] if last_use[frame] > i}
     return most
 
 

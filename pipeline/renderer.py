@@ -205,20 +205,20 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     dreamer, engine = build.make_dreamer(config, resolved)
     job.manifest.record_engine(asdict(resolved), engine)
     listener.notice(describe(resolved, engine))
-    plan = build.make_plan(config, inputs, resolved.batch)
+    plan = build.make_plan(inputs, resolved.batch)
     coming = list(remaining(plan, job.ids - missing))
-    for store in job.stores:
-        store.recent = most_held(plan)
+    for index, held in most_held(plan).items():
+        job.stores[index].recent = held
     split, slow_because, left = dreamer.split, dreamer.slow_because, set(missing)
-    composite = make_composite(config, inputs, resolved, stores=job.stores, coming=coming)
+    composite = make_composite(inputs, resolved, stores=job.stores, coming=coming)
     with closing(composite):
         for batch in coming:
             start = time.perf_counter()
             dreams = dreamer(
                 _seeds(job, batch, composite),
                 iterations=batch.iterations,
-                keys=[build.frame_key(config.seed, *node.id) for node in batch.nodes],
-                settings=[build.step_settings(config, inputs, node.id) for node in batch.nodes],
+                keys=[build.frame_key(inputs, node.id) for node in batch.nodes],
+                settings=[build.step_settings(inputs, node.id) for node in batch.nodes],
                 reach=composite.reach(batch.nodes),
             )
             strength = dreams.strength.tolist()

@@ -69,7 +69,7 @@ def run(folder: Path, *, frames: int = 73) -> list[Row]:
             for f in range(frames)
         ]
         inputs = open_inputs(config, done.folder, fresh=False)
-        feedback = make_feedback(config, inputs, resolve_runtime(config, (320, 180)))
+        (feedback,) = make_feedback(inputs, resolve_runtime(config, (320, 180)))
         assert isinstance(feedback, CameraFeedback)
         residual = [
             np.abs(pictures[f] - moved(feedback, pictures[f - 1], f)).mean()

@@ -25,6 +25,7 @@ from pipeline.feedback.flow import FlowFeedback, warp
 from pipeline.feedback.motion import find_motion
 from pipeline.feedback.optical_flow import Flow, Motion, dis, enlarge
 from pipeline.feedback.seed import to_pictures, to_tensor
+from pipeline.feedback.ways import WayFinder
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.ingest import ingest
 from pipeline.media.working_copy import WorkingCopy
@@ -184,10 +185,10 @@ class Bench:
         )
         plan = list(batches([lane], 1))
         feedback = FlowFeedback(
-            dis,
+            WayFinder(
+                dis, coming=[node for batch in plan for node in batch.nodes], window=every + 1
+            ),
             carry=0.9 if every == 1 else 0.97,
-            coming=[node for batch in plan for node in batch.nodes],
-            window=every + 1,
         )
         dreams: dict[int, Frame] = {}
         for node in (node for batch in plan for node in batch.nodes):

@@ -44,7 +44,7 @@ def test_the_seam_of_a_loop_is_no_larger_than_the_step_between_any_two_frames(tm
     config = config_from(CONFIG, [f"feedback.keyframe_every={every}"])
     done = render(config, root=tmp_path)
     inputs = open_inputs(config, done.folder, fresh=False)
-    camera = make_feedback(config, inputs, resolve_runtime(config, SIZE)).path
+    camera = make_feedback(inputs, resolve_runtime(config, SIZE))[0].path
     matrix = camera.matrix(camera.hop(0, 1))
 
     def residual(earlier: int, later: int) -> float:

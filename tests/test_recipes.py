@@ -35,7 +35,7 @@ def test_every_frame_of_a_layer_sheet_climbs_one_layer(photo, tmp_path):
     inputs = open_inputs(config, tmp_path, fresh=True)
     assert inputs[0].frames == len(layers)
     for frame in range(len(layers)):
-        weights = step_settings(config, inputs, FrameId(0, frame)).weights
+        weights = step_settings(inputs, FrameId(0, frame)).weights
         assert weights == tuple(float(k == frame) for k in range(len(layers)))
 
 

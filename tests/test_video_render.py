@@ -80,7 +80,7 @@ def test_nothing_is_carried_across_a_cut(tmp_path, clip):
     settings = config(clip)
     inputs = open_inputs(settings, tmp_path, fresh=True)
     assert inputs[0].shots == (range(12), range(12, 21))
-    nodes = {n.id.frame: n for b in make_plan(settings, inputs, 2) for n in b.nodes}
+    nodes = {n.id.frame: n for b in make_plan(inputs, 2) for n in b.nodes}
     assert nodes[12].parents == ()
     for frame, node in nodes.items():
         assert all((parent.frame < 12) == (frame < 12) for parent in node.parents)

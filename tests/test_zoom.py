@@ -56,7 +56,7 @@ def test_activation_stays(zoom):
 def test_it_keeps_inventing(zoom):
     config = config_from(CONFIG)
     inputs = open_inputs(config, zoom, fresh=False)
-    camera = make_feedback(config, inputs, resolve_runtime(config, (320, 180))).path
+    camera = make_feedback(inputs, resolve_runtime(config, (320, 180)))[0].path
     for late in range(48, 300, 28):
         early = torch.from_numpy(frame(zoom, late - 48)).permute(2, 0, 1).float()
         moved = warp(early, camera.matrix(camera.hop(late - 48, late)))

@@ -29,27 +29,27 @@ class Composite:
     """Seeds with their masks taken off, dreams with their masks and colours put on.
 
     Args:
-        feedback: makes seeds.
+        feedbacks: of every input: makes seeds.
         sources: of every input: reads an undreamed frame by number, uint8 RGB [H, W, 3].
         masks: of every input; none if everything is dreamed.
-        keep_colors: take only the luma of a dream, see `keep_chroma`.
-        wanted: tells the look a frame is to have, see `match`; None for its own.
+        keep_colors: of every input: take only the luma of a dream, see `keep_chroma`.
+        wanted: of every input: tells the look a frame is to have, see `match`; None for its own.
         recent: how many undreamed frames and masks to keep.
         device: where the pictures are.
     """
 
     def __init__(
         self,
-        feedback: Feedback,
+        feedbacks: Sequence[Feedback],
         *,
         sources: Sequence[Read],
-        masks: Sequence[Mask] = (),
-        keep_colors: bool = False,
-        wanted: Callable[[FrameId], Look | None] | None = None,
+        masks: Sequence[Mask],
+        keep_colors: Sequence[bool],
+        wanted: Sequence[Callable[[int], Look | None] | None],
         recent: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._feedback = feedback
+        self._feedbacks = feedbacks
         self._sources = sources
         self._masks = masks
         self._keep_colors = keep_colors
@@ -61,7 +61,8 @@ class Composite:
     def seed(self, node: Node, parents: Sequence[Frame]) -> Tensor:
         """Make a seed of the stored frames of a node's parents, float32 [3, H, W]."""
         whole = [self._unmasked(id, each) for id, each in zip(node.parents, parents, strict=True)]
-        return self._feedback.seed(node, self._sources[node.id.input], whole)
+        index = node.id.input
+        return self._feedbacks[index].seed(node, self._sources[index], whole)
 
     def reach(self, nodes: Sequence[Node]) -> Tensor | None:
         """Where steps go: float32 [N, 1, H, W] in [0, 1], or None for everywhere."""
@@ -79,7 +80,7 @@ class Composite:
         Returns:
             float32 [N, 3, H, W] in [0, 1].
         """
-        if not (self._masks or self._keep_colors or self._wanted):
+        if not (self._masks or any(self._keep_colors) or any(self._wanted)):
             return dreams
         return torch.stack(
             [self._finished(node.id, dream) for node, dream in zip(nodes, dreams, strict=True)]
@@ -87,14 +88,16 @@ class Composite:
 
     def close(self) -> None:
         """Stop whatever works in the background."""
-        self._feedback.close()
+        for feedback in self._feedbacks:
+            feedback.close()
 
     def _finished(self, id: FrameId, dream: Tensor) -> Tensor:
-        if self._keep_colors:
+        if self._keep_colors[id.input]:
             dream = keep_chroma(dream, self._undreamed(id))
-        wanted = self._wanted and self._wanted(id)
-        if wanted is not None:
-            dream = match(dream, wanted)
+        wanted = self._wanted[id.input]
+        look = wanted and wanted(id.frame)
+        if look is not None:
+            dream = match(dream, look)
         return torch.lerp(self._undreamed(id), dream, self._mask(id)) if self._masks else dream
 
     def _unmasked(self, id: FrameId, stored: Frame) -> Frame:
@@ -105,7 +108,7 @@ class Composite:
         return to_pictures((undreamed + detail).clamp(0, 1)[None])[0]
 
     def _read_undreamed(self, id: FrameId) -> Tensor:
-        return self._feedback.undreamed(id.frame, self._sources[id.input])
+        return self._feedbacks[id.input].undreamed(id.frame, self._sources[id.input])
 
     def _read_mask(self, id: FrameId) -> Tensor:
         """float32 [H, W] in [0, 1]."""

@@ -4,7 +4,7 @@ What is carried is the detail, the dream minus its source: the seed is this fram
 sharp as ever, plus the parents' details brought to where what they were dreamed onto is now.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.feedback.optical_flow import FlowMethod, Hop, enlarge, sample
+from pipeline.feedback.optical_flow import Hop, enlarge, sample
 from pipeline.feedback.seed import to_tensor, upload
 from pipeline.feedback.ways import Read, WayFinder
 from pipeline.media.ffmpeg import Frame, Size
@@ -29,24 +29,17 @@ class FlowFeedback:
     """Seeds of video frames.
 
     Args:
-        method: finds the flow between neighbouring frames, see `optical_flow.dis` and `raft.Raft`.
+        ways: finds what is inherited along, with a flow such as `optical_flow.dis` or `raft.Raft`;
+            inputs that carry differently may share it.
         carry: share of the detail that a keyframe keeps per frame of distance, 0 to 1; below 1 a
             dream settles where it loses as much as its iterations add.
         device: where the seeds are made.
-        coming: the nodes whose seeds will be asked for, in order; their motion is found ahead.
-        window: how many frames to look ahead and keep, see `WayFinder`.
     """
 
     def __init__(
-        self,
-        method: FlowMethod,
-        *,
-        carry: float,
-        device: torch.device | str = "cpu",
-        coming: Iterable[Node] = (),
-        window: int = 5,
+        self, ways: WayFinder, *, carry: float, device: torch.device | str = "cpu"
     ) -> None:
-        self._ways = WayFinder(method, coming=coming, window=window)
+        self._ways = ways
         self._carry = carry
         self._device = torch.device(device)
 

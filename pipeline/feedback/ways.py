@@ -14,6 +14,7 @@ from pipeline.plan import FrameId, Node
 
 Read = Callable[[int], Frame]
 T = TypeVar("T")
+_Place = tuple[Read, int]  # inputs that are read by the same function share what is found
 
 # OpenCV itself uses several threads for a flow; more than a few pairs at once gain nothing.
 _MOST_WORKERS = 4
@@ -65,8 +66,8 @@ class WayFinder:
         # First in, first out: what a job waits for was submitted before it, so none waits forever.
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="flow")
         self._reads: dict[int, Read] = {}
-        self._frames: OrderedDict[FrameId, Future[Frame]] = OrderedDict()
-        self._motions: OrderedDict[FrameId, Future[Motion]] = OrderedDict()
+        self._frames: OrderedDict[_Place, Future[Frame]] = OrderedDict()
+        self._motions: OrderedDict[_Place, Future[Motion]] = OrderedDict()
         self._ways: dict[FrameId, Future[Ways]] = {}
 
     def take(self, node: Node, read: Read) -> Ways:
@@ -95,11 +96,11 @@ class WayFinder:
         self._workers.shutdown()
 
     def _find(self, node: Node) -> Future[Ways]:
-        ids = [node.id, *node.parents]
+        ids, read = [node.id, *node.parents], self._reads[node.id.input]
         # Whichever way they are followed, frames are read and motions found from front to back.
         span = range(min(id.frame for id in ids), max(id.frame for id in ids) + 1)
-        frames = {frame: self._frame(FrameId(node.id.input, frame)) for frame in span}
-        motions = {frame: self._motion(FrameId(node.id.input, frame)) for frame in span[1:]}
+        frames = {frame: self._frame(read, frame) for frame in span}
+        motions = {frame: self._motion(read, frame) for frame in span[1:]}
 
         def followed(start: int, end: int) -> Hop:
             if end < start:
@@ -115,25 +116,24 @@ class WayFinder:
 
         return self._workers.submit(ways)
 
-    def _motion(self, later: FrameId) -> Future[Motion]:
+    def _motion(self, read: Read, later: int) -> Future[Motion]:
         """Between a frame and the one before it."""
         assert self._method  # for mypy: there are parents
         method = self._method
 
         def submit() -> Future[Motion]:
-            a, b = self._frame(FrameId(later.input, later.frame - 1)), self._frame(later)
+            a, b = self._frame(read, later - 1), self._frame(read, later)
             return self._workers.submit(lambda: find_motion(a.result(), b.result(), method))
 
-        return self._kept(self._motions, later, submit)
+        return self._kept(self._motions, (read, later), submit)
 
-    def _frame(self, id: FrameId) -> Future[Frame]:
-        read = self._reads[id.input]
-        return self._kept(self._frames, id, lambda: self._reader.submit(read, id.frame))
+    def _frame(self, read: Read, frame: int) -> Future[Frame]:
+        return self._kept(self._frames, (read, frame), lambda: self._reader.submit(read, frame))
 
     def _kept(
         self,
-        known: OrderedDict[FrameId, Future[T]],
-        key: FrameId,
+        known: OrderedDict[_Place, Future[T]],
+        key: _Place,
         submit: Callable[[], Future[T]],
     ) -> Future[T]:
         """Get what is known, or begin it; forget what was used longest ago."""

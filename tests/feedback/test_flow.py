@@ -10,6 +10,7 @@ from pipeline.engine.objectives import Term
 from pipeline.feedback.flow import FlowFeedback, blend, enlarged, warp
 from pipeline.feedback.optical_flow import Hop, dis, enlarge, sample
 from pipeline.feedback.seed import to_pictures, to_tensor
+from pipeline.feedback.ways import WayFinder
 from pipeline.plan import FrameId, Node, batches, flow_lane
 
 SIZE = (192, 128)
@@ -24,7 +25,7 @@ def feedback():
     made: list[FlowFeedback] = []
 
     def make(**settings) -> FlowFeedback:
-        made.append(FlowFeedback(dis, **{"carry": 1.0, **settings}))
+        made.append(FlowFeedback(WayFinder(dis), **{"carry": 1.0, **settings}))
         return made[-1]
 
     yield make
@@ -195,7 +196,7 @@ def test_a_static_picture_settles(dreamnet, every, iterations, carry):
         refine=default.refine,
     )
     nodes = [n for batch in batches([lane], 8) for n in batch.nodes]
-    feedback = FlowFeedback(dis, carry=carry or default.carry, coming=nodes)
+    feedback = FlowFeedback(WayFinder(dis, coming=nodes), carry=carry or default.carry)
     dreamer = Dreamer(dreamnet, [Term("mixed4a")], octaves=2, smallest=32)
     settings = StepSettings(step=0.008, jitter=16, sigma=0.5, weights=(1.0,))
     dreams: dict[int, np.ndarray] = {}
