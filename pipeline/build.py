@@ -1,11 +1,13 @@
 """From a config to flat arguments: the one place that knows the YAML's words and the rooms'."""
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Config, Each
+from pipeline.config import Config, Each, resolved_dict
 from pipeline.engine.layers import Layer, resolve
 from pipeline.errors import ConfigError, InputError
 from pipeline.guide import read_guide, smallest_side
@@ -25,6 +27,35 @@ from pipeline.runtime import Resolved
 if TYPE_CHECKING:
     from pipeline.engine.ascent import StepSettings
     from pipeline.engine.dreamer import Dreamer
+
+# What is read for every input (its lane of the plan, its noise, its feedback and colours) and for
+# every frame (`step_settings`). All else goes into what inputs share: engine, clip, mask, runtime.
+_OF_ONE_INPUT = (
+    "name", "seed", "outputs", "keep_frames", "source.color", "source.scale",
+    "feedback.zoom", "feedback.rotate", "feedback.move", "feedback.centre", "feedback.carry",
+    "feedback.iterations", "feedback.keyframe_every", "feedback.loop", "feedback.refine",
+    "dream.iterations", "dream.color", "dream.step", "dream.jitter", "dream.smooth.sigma",
+    "dream.layers.*.weight", "dream.classes.*", "dream.decay", "dream.tv",
+    "dream.transforms.rotate", "dream.transforms.scale", "dream.blur.sigma",
+)  # fmt: skip
+
+
+def shared(config: Config) -> str:
+    """What configs must have in common to be rendered together; each may be an input of its own.
+
+    Returns:
+        A text, equal for configs that differ in nothing but settings of one input or frame. Layers
+        are in their order, as a frame's weights are.
+    """
+    return json.dumps(_without_own(resolved_dict(config), ""))
+
+
+def _without_own(value: Any, path: str) -> Any:
+    if any(fnmatchcase(path, own) for own in _OF_ONE_INPUT):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_own(v, f"{path}.{key}" if path else key) for key, v in value.items()}
+    return value
 
 
 def layers(config: Config) -> list[Layer]:

@@ -123,6 +123,10 @@ class FrameStore:
         self._remember(frame, picture.astype(np.uint8, copy=False))
         return self._recent[frame]
 
+    def forget(self) -> None:
+        """Keep none of its frames in memory: no more will inherit from them."""
+        self._recent.clear()
+
     def flush(self) -> None:
         """Wait until everything given is on disk.
 

@@ -1,9 +1,9 @@
 """The manifest of a render: what it is, so that it can be continued, refused or left alone.
 
-Its keys: `pipeline` (version), `config` and `config_hash`, `inputs` (name, frames, fingerprint),
-`notes`, `resolved` (what auto became, and how work was divided when memory ran short), `engine`
-(model, weights, gradient, and guide if there is one), `outputs` (settings and files of each),
-`finished`.
+Its keys: `pipeline` (version), `config` and `config_hash`, `variants` (the configs by name, of a
+render of several), `inputs` (name, frames, fingerprint), `notes`, `resolved` (what auto became, and
+how work was divided when memory ran short), `engine` (model, weights, gradient, and guide if there
+is one), `outputs` (settings and files of each), `finished`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,15 +68,21 @@ class Manifest:
         self._data = data
 
     @classmethod
-    def open(cls, folder: Path, config: Config) -> "Manifest":
+    def open(cls, folder: Path, config: Config, variants: Sequence[Config] = ()) -> "Manifest":
         """Begin a render, or continue the one that is there.
+
+        Args:
+            folder: of the render.
+            config: of the render.
+            variants: see `renderer.render`.
 
         Raises:
             ResumeError: the one that is there is of another config.
         """
         settings = resolved_dict(config)
+        several = {variant.name: resolved_dict(variant) for variant in variants}
         found = read_json(folder / _NAME)
-        keys = differing_keys(found["config"], settings) if found else []
+        keys = _differing(found, settings, several) if found else []
         if found is None or (keys and "engine" not in found):  # nothing was dreamed yet
             data = {"pipeline": __version__, "config": settings, "outputs": {}, "finished": False}
         else:
@@ -86,10 +92,14 @@ class Manifest:
                     "use another `name`, or --overwrite to start again"
                 )
             data = found | {"config": settings}
+        if several:
+            data["variants"] = several
         manifest = cls(folder, data | {"config_hash": config_hash(settings)})
         manifest._save()
-        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-        replace_file(folder / _CONFIG, text.encode())
+        for name, each in (several or {"": settings}).items():
+            (folder / name).mkdir(exist_ok=True)
+            text = yaml.safe_dump(each, sort_keys=False, allow_unicode=True)
+            replace_file(folder / name / _CONFIG, text.encode())
         return manifest
 
     @property
@@ -115,13 +125,13 @@ class Manifest:
         """
         now = [_identity(each) for each in inputs]
         if not self.fresh and self._data["inputs"] != now:
-            names = ", ".join(name for each in inputs for name in _files(each)[:3])
+            names = ", ".join(dict.fromkeys(n for each in inputs for n in _files(each)[:3]))
             raise ResumeError(
                 f"{self.folder} holds a render of other pictures ({names} changed since); "
                 "use another `name`, or --overwrite to start again"
             )
         self._data["inputs"] = now
-        self._data["notes"] = [note for each in inputs for note in each.notes]
+        self._data["notes"] = list(dict.fromkeys(n for each in inputs for n in each.notes))
         self._save()
 
     def record_engine(self, resolved: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
@@ -193,15 +203,42 @@ def _files(each: Input) -> list[str]:
     return [*mask, *each.source.names]
 
 
+def _differing(
+    found: Mapping[str, Any], settings: Mapping[str, Any], several: Mapping[str, Any]
+) -> list[str]:
+    """Dotted keys at which what is there differs from what is asked for, each once."""
+    before = found.get("variants", {})
+    if list(before) != list(several):
+        return ["variants"]
+    pairs = [(found["config"], settings), *((before[name], several[name]) for name in several)]
+    return list(dict.fromkeys(key for pair in pairs for key in differing_keys(*pair)))
+
+
+def recorded_variants(folder: Path) -> dict[str, dict[str, Any]]:
+    """The configs of variants that were begun together in a folder, as plain values by name.
+
+    Returns:
+        Nothing if there is no such render, or nothing of it was dreamed yet.
+
+    Raises:
+        ResumeError: its manifest is damaged.
+    """
+    found = read_json(folder / _NAME) or {}
+    variants: dict[str, dict[str, Any]] = found.get("variants", {}) if "engine" in found else {}
+    return variants
+
+
 def recorded_config(folder: Path) -> dict[str, Any]:
     """The config of the render in a folder, as plain values.
 
     Raises:
-        ResumeError: there is no render, or its manifest is damaged.
+        ResumeError: there is no render, it is of several variants, or its manifest is damaged.
     """
     found = read_json(folder / _NAME)
     if found is None:
         raise ResumeError(f"there is no render in {folder} (it has no {_NAME})")
+    if "variants" in found:
+        raise ResumeError(f"{folder} holds variants of a sweep: render the chosen one by itself")
     config = found["config"]
     assert isinstance(config, dict)
     return config
@@ -219,13 +256,16 @@ def remove_render(folder: Path) -> None:
     for entry in found.get("outputs", {}).values():
         for name in entry["files"]:
             (folder / name).unlink(missing_ok=True)
-    for each in found.get("inputs", [{"name": "", "frames": 0}]):
-        part = folder / each["name"]
-        FrameStore.remove_from(part, each["frames"])
+    variants = found.get("variants", {})
+    for name in [*variants, ""]:
+        (folder / name / _CONFIG).unlink(missing_ok=True)
+    frames = {each["name"]: each["frames"] for each in found.get("inputs", ())}
+    for name in dict.fromkeys([*variants, *frames, ""]):
+        part = folder / name
+        FrameStore.remove_from(part, frames.get(name, 0))
         for ingested in (part / MASK, part):
-            for name in (COPY, FACTS):
-                (ingested / name).unlink(missing_ok=True)
+            for file in (COPY, FACTS):
+                (ingested / file).unlink(missing_ok=True)
             if ingested != folder and ingested.is_dir() and not any(ingested.iterdir()):
                 ingested.rmdir()
-    (folder / _CONFIG).unlink(missing_ok=True)
     path.unlink()

@@ -1,8 +1,8 @@
 """The loop: for every batch of the plan, seeds -> dreams -> frame store; then the outputs."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,10 @@ from pipeline import build
 from pipeline.build_feedback import make_composite
 from pipeline.config import Config
 from pipeline.disk import check_disk
-from pipeline.errors import PipelineError, ResumeError
-from pipeline.frames import FrameRecord, FrameStore, locked
+from pipeline.errors import ResumeError
+from pipeline.frames import FrameRecord, FrameStore
 from pipeline.ingested import Progress
-from pipeline.inputs import Input, copies, look_at_inputs, open_inputs
-from pipeline.manifest import Manifest, remove_render
+from pipeline.job import Job, open_job
 from pipeline.media.facts import COPY, MASK
 from pipeline.outputs import write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining
@@ -84,36 +83,10 @@ class Listener:
     ingest: Progress = lambda *_: None
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A render that is open: what it is made from, and where it goes."""
-
-    config: Config
-    inputs: Sequence[Input]
-    stores: Sequence[FrameStore]
-    manifest: Manifest
-    listener: Listener
-
-    @property
-    def ids(self) -> set[FrameId]:
-        return {FrameId(i, f) for i, each in enumerate(self.inputs) for f in range(each.frames)}
-
-    def done(self) -> set[FrameId]:
-        return {
-            FrameId(i, f)
-            for i, (each, store) in enumerate(zip(self.inputs, self.stores, strict=True))
-            for f in store.done(each.frames)
-        }
-
-    def rendered(self, dreamed: int, encoded: int) -> Rendered:
-        paths = self.manifest.output_paths(self.config, self.inputs)
-        notes = tuple(note for each in self.inputs for note in each.notes)
-        return Rendered(self.manifest.folder, paths, len(self.ids), dreamed, encoded, notes)
-
-
 def render(
     config: Config,
     *,
+    variants: Sequence[Config] = (),
     overwrite: bool = False,
     root: Path = Path("outputs"),
     listener: Listener | None = None,
@@ -122,6 +95,9 @@ def render(
 
     Args:
         config: what to render.
+        variants: to render instead of it, together: each is an input with a folder of its name, and
+            batches are made of all of them. They are equal in what `build.shared` tells, as is
+            `config`, whose outputs are made of every one.
         overwrite: start again, deleting what an earlier render of this name made.
         root: the render lands in `root / config.name`.
         listener: is told of progress.
@@ -131,8 +107,16 @@ def render(
 
     Raises:
         PipelineError: see `pipeline.errors`.
+        ValueError: variants that cannot be rendered together.
     """
-    with _opened(config, root / config.name, overwrite, listener or Listener()) as job:
+    listener = listener or Listener()
+    with open_job(
+        config,
+        root / config.name,
+        variants=variants,
+        overwrite=overwrite,
+        on_progress=listener.ingest,
+    ) as job:
         missing: set[FrameId] = set()
         if config.keep_frames or not job.manifest.finished:
             missing = job.ids - job.done()
@@ -142,14 +126,14 @@ def render(
                 "again; --overwrite dreams them again"
             )
         if missing:
-            _dream(job, missing)
-        encoded = _encode(job)
+            _dream(job, missing, listener)
+        encoded = _encode(job, listener)
         if not config.keep_frames:
             for each in job.inputs:
                 FrameStore.remove_from(each.folder, each.frames)
                 for copy in (each.folder / COPY, each.folder / MASK / COPY):
                     copy.unlink(missing_ok=True)
-        return job.rendered(len(missing), encoded)
+        return _rendered(job, len(missing), encoded)
 
 
 def encode(
@@ -161,42 +145,20 @@ def encode(
         ResumeError: frames are missing.
         EncodeError: an output could not be written.
     """
-    with _opened(config, root / config.name, False, listener or Listener()) as job:
+    listener = listener or Listener()
+    with open_job(config, root / config.name, on_progress=listener.ingest) as job:
         if missing := job.ids - job.done():
             total = len(job.ids)
             raise ResumeError(
                 f"{job.manifest.folder} has {total - len(missing)} of {total} frames; render first"
             )
         job.manifest.forget_outputs()
-        return job.rendered(0, _encode(job))
+        return _rendered(job, 0, _encode(job, listener))
 
 
-@contextmanager
-def _opened(config: Config, folder: Path, overwrite: bool, listener: Listener) -> Iterator[_Job]:
-    """Open inputs, manifest and stores; nobody else can render into the folder meanwhile."""
-    with locked(folder), ExitStack() as stack:
-        if overwrite:
-            remove_render(folder)
-        manifest = Manifest.open(folder, config)
-        try:
-            if manifest.fresh and (copied := copies(config)):
-                looked = look_at_inputs(config, folder)
-                sizes = [size for each in looked for size in each.source.sizes]
-                check_disk(folder, sizes, sizes * copied)
-            inputs = open_inputs(config, folder, fresh=manifest.fresh, on_progress=listener.ingest)
-            build.check_sizes(config, inputs)
-        except PipelineError:
-            if manifest.fresh:  # what could not begin does not stand in a mended config's way
-                remove_render(folder)
-            raise
-        manifest.record_inputs(inputs)
-        stores = [stack.enter_context(FrameStore(each.folder)) for each in inputs]
-        yield _Job(config, inputs, stores, manifest, listener)
-
-
-def _dream(job: _Job, missing: set[FrameId]) -> None:
+def _dream(job: Job, missing: set[FrameId], listener: Listener) -> None:
     """Make the missing frames."""
-    config, inputs, listener = job.config, job.inputs, job.listener
+    config, inputs = job.config, job.inputs
     total = len(job.ids)
     check_disk(job.manifest.folder, [inputs[i].source.sizes[f] for i, f in missing])
     if len(missing) < total:
@@ -209,6 +171,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
     coming = list(remaining(plan, job.ids - missing))
     for index, held in most_held(plan).items():
         job.stores[index].recent = held
+    last = {node.id.input: batch for batch in coming for node in batch.nodes}
     split, slow_because, left = dreamer.split, dreamer.slow_because, set(missing)
     composite = make_composite(inputs, resolved, stores=job.stores, coming=coming)
     with closing(composite):
@@ -225,6 +188,8 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
             pictures = composite.finish(batch.nodes, dreams.pictures)
             _store(job, batch, pictures, strength, start)
             left.difference_update(node.id for node in batch.nodes)
+            for index in {node.id.input for node in batch.nodes if last[node.id.input] is batch}:
+                job.stores[index].forget()
             if dreamer.split != split:
                 split = dreamer.split
                 job.manifest.record_split(asdict(split))
@@ -246,7 +211,7 @@ def _dream(job: _Job, missing: set[FrameId]) -> None:
         store.flush()
 
 
-def _seeds(job: _Job, batch: Batch, composite: "Composite") -> "Tensor":
+def _seeds(job: Job, batch: Batch, composite: "Composite") -> "Tensor":
     import torch
 
     return torch.stack(
@@ -260,7 +225,7 @@ def _seeds(job: _Job, batch: Batch, composite: "Composite") -> "Tensor":
 
 
 def _store(
-    job: _Job, batch: Batch, dreams: "Tensor", strength: Sequence[float], start: float
+    job: Job, batch: Batch, dreams: "Tensor", strength: Sequence[float], start: float
 ) -> None:
     """Round to 8 bits and hand over to the stores."""
     from pipeline.feedback.seed import to_pictures
@@ -276,17 +241,23 @@ def _store(
             )
 
 
-def _encode(job: _Job) -> int:
+def _encode(job: Job, listener: Listener) -> int:
     """Make the outputs that are missing or stale; returns how many."""
     stale = job.manifest.stale_outputs(job.config, job.inputs)
     for want in stale:
         start = time.perf_counter()
         store = job.stores[job.inputs.index(want.input)]
-        first = build.first_shown(job.config)
-        paths = write_output(want, store, job.config, first=first)
+        first = build.first_shown(want.input.config)
+        paths = write_output(want, store, want.input.config, first=first)
         job.manifest.record_output(want, paths)
         several = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         name = paths[0].relative_to(job.manifest.folder)
-        job.listener.notice(f"wrote {name}{several} in {time.perf_counter() - start:.1f} s")
+        listener.notice(f"wrote {name}{several} in {time.perf_counter() - start:.1f} s")
     job.manifest.finish()
     return len(stale)
+
+
+def _rendered(job: Job, dreamed: int, encoded: int) -> Rendered:
+    paths = job.manifest.output_paths(job.config, job.inputs)
+    notes = tuple(dict.fromkeys(note for each in job.inputs for note in each.notes))
+    return Rendered(job.manifest.folder, paths, len(job.ids), dreamed, encoded, notes)

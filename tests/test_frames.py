@@ -50,6 +50,14 @@ def test_memory_is_bounded_and_evicted_frames_are_read_from_disk(tmp_path):
             assert np.array_equal(store.read(f), picture(f))
 
 
+def test_what_is_forgotten_is_read_from_disk(tmp_path):
+    with FrameStore(tmp_path) as store:
+        store.write([FrameRecord(0, 0, 0)], [picture(0)])
+        store.forget()
+        assert not store._recent
+        assert np.array_equal(store.read(0), picture(0))
+
+
 def test_a_torn_frame_is_not_done(tmp_path):
     store_frames(tmp_path, 4)
     with FrameStore(tmp_path) as store:

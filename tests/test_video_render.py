@@ -241,7 +241,7 @@ def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, clip, reference
     if mounted.returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        monkeypatch.setattr("pipeline.renderer.check_disk", lambda *_: None)
+        monkeypatch.setattr("pipeline.disk.estimate", lambda *_: 0)
         with pytest.raises(PipelineError, match="No space left") as error:
             render(config(clip), root=disk)
         assert "\n" not in str(error.value)
