@@ -82,7 +82,8 @@ def _atlas(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from pipeline.sweep import plan_sweep, sweep
+    from pipeline.sweep import sweep
+    from pipeline.variants import plan_sweep
 
     plan = plan_sweep(options.config, options.overrides, small=options.preview)
     with progress() as listener:

@@ -2,27 +2,32 @@
 
     dream sweep configs/photo_dream.yaml dream.step=0.006,0.012 dream.layers=mixed3a,mixed4a
 
-Every combination is a render of its own in `outputs/NAME-sweep/`, named after its values. So a
-sweep that was stopped goes on where it stopped, one with more values makes only what is new, and
-the variant that is chosen can be rendered again to the byte: in batches of several variants, which
-would round differently, it would be another picture.
+Variants that need no engine of their own (`build.shared` tells) are one render, in which each is an
+input: the network is made ready once, and its batches are made of all of them. Each such render is
+a folder `outputs/NAME-sweep/render-N/` with a folder for every variant, named after its values.
+
+What is there is the state: a variant that was begun is continued in the render it was begun in, in
+its old company, so a sweep that was stopped ends as if it never was. One with more values dreams
+the new variants alone, as a further render. Dreams are chaotic, and rounding differs with the
+batch: with `runtime.batch: 1` a variant is, to the byte, what `dream render` makes of its values,
+and with larger batches an equally good picture that is not the same in every pixel.
 """
 
-import hashlib
-import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
-from math import prod
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from pipeline.build import first_shown
-from pipeline.config import Config, load_config, preview
-from pipeline.errors import ConfigError
-from pipeline.frames import FrameStore
+from pipeline.build import first_shown, shared
+from pipeline.config import Config, config_from
+from pipeline.errors import ResumeError
+from pipeline.frames import FrameStore, locked
 from pipeline.inputs import look_at_inputs
+from pipeline.manifest import recorded_variants, remove_render
 from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.encode import encode_mp4, encode_webm
 from pipeline.media.ffmpeg import Frame
@@ -30,96 +35,10 @@ from pipeline.media.gif import encode_gif
 from pipeline.media.images import fit, write_png
 from pipeline.media.webp import encode_webp
 from pipeline.renderer import Listener, render
+from pipeline.variants import Sweep
 
-MOST_VARIANTS = 64
-ANIMATIONS = ("mp4", "webm", "gif", "webp")
 _SIDE = 320  # longer side of a tile, pixels: several are looked at together
-_LONGEST_NAME = 80
 _MOST_MB = 10  # of an animation that plays in a page
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One combination of values.
-
-    Attributes:
-        values: a caption for each setting that is swept.
-        config: the render.
-    """
-
-    values: tuple[str, ...]
-    config: Config
-
-    @property
-    def label(self) -> str:
-        """All values in one line."""
-        return "  ".join(self.values)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What is compared.
-
-    Attributes:
-        name: of its folder and files.
-        title: of the sheet.
-        columns: of the sheet: a row for every value of the first setting, if there are several.
-        animations: the kinds of output, of `ANIMATIONS`, that the config asks for.
-        variants: in the order of the sheet.
-    """
-
-    name: str
-    title: str
-    columns: int | None
-    animations: tuple[str, ...]
-    variants: tuple[Variant, ...]
-
-
-def plan_sweep(path: str | Path, settings: Sequence[str], *, small: bool = False) -> Sweep:
-    """Make the configs of a sweep.
-
-    Args:
-        path: a YAML file.
-        settings: `key=value,value,...`; commas inside brackets, braces and quotes do not separate.
-            A setting with one value is an override of every variant.
-        small: preview size and length.
-
-    Raises:
-        ConfigError: nothing to compare, more than `MOST_VARIANTS`, or whatever is wrong with the
-            variants' configs, each line once.
-    """
-    given = [(setting.partition("=")[0], _values(setting)) for setting in settings]
-    fixed = [setting for setting, (_, found) in zip(settings, given, strict=True) if not found[1:]]
-    swept = {key: found for key, found in given if found[1:]}
-    count = prod(map(len, swept.values()))
-    if not swept:
-        raise ConfigError("a sweep compares values: give some, such as dream.step=0.006,0.012")
-    if count > MOST_VARIANTS:
-        sizes = " x ".join(str(len(found)) for found in swept.values())
-        raise ConfigError(
-            f"{sizes} values are {count} variants, and a sweep has at most {MOST_VARIANTS}: "
-            "give fewer values, or sweep one setting after the other"
-        )
-    if len(swept) + len(fixed) < len(settings):
-        raise ConfigError("a setting is swept twice: put all of its values behind one `=`")
-    configs: list[tuple[tuple[str, ...], Config]] = []
-    complaints: dict[str, None] = {}
-    for values in product(*swept.values()):
-        chosen = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
-        try:
-            configs.append((tuple(chosen), load_config(path, [*fixed, *chosen])))
-        except ConfigError as error:
-            complaints |= dict.fromkeys(str(error).splitlines())
-    if complaints:
-        raise ConfigError("\n".join(complaints))
-    first = configs[0][1]
-    return Sweep(
-        name=f"{first.name}-sweep{'-preview' if small else ''}",
-        title=f"{first.name}: {', '.join(swept)}",
-        columns=None if len(swept) == 1 else count // len(next(iter(swept.values()))),
-        animations=tuple(o.kind for o in first.outputs if o.kind in ANIMATIONS),
-        variants=tuple(_variant(chosen, config, small) for chosen, config in configs),
-    )
 
 
 def sweep(
@@ -132,9 +51,9 @@ def sweep(
     """Render every variant, then lay their last frames side by side.
 
     Args:
-        plan: from `plan_sweep`.
+        plan: from `variants.plan_sweep`.
         root: everything lands in `root / plan.name`.
-        overwrite: start again.
+        overwrite: start again; every render that holds one of the variants is deleted.
         listener: is told of the progress of each render.
 
     Returns:
@@ -145,25 +64,88 @@ def sweep(
     """
     folder = root / plan.name
     listener = listener or Listener()
+    begun = _begun(folder, overwrite)
+    if overwrite:
+        for name in [name for name, known in begun.items() if known.keys() & plan.configs.keys()]:
+            with locked(folder / name):
+                remove_render(folder / name)
+            del begun[name]
+    groups = _groups(plan, folder, begun)
     with ExitStack() as stack:
-        clips = []
-        for number, variant in enumerate(plan.variants, 1):
-            listener.notice(f"{number} of {len(plan.variants)}: {variant.label}")
-            done = render(variant.config, root=folder, overwrite=overwrite, listener=listener)
-            if not (done.folder / "frames").is_dir():
-                raise ConfigError("a sweep compares one clip: give source.path a single file")
-            store = stack.enter_context(FrameStore(done.folder))
-            clips.append(_Clip(store, first_shown(variant.config), done.frames))
-        grid = _Grid(plan, clips)
+        clips: dict[str, _Clip] = {}
+        for number, (name, configs) in enumerate(groups.items(), 1):
+            listener.notice(f"{number} of {len(groups)}: {_in_common(plan, configs)}")
+            whole = configs[0].model_copy(update={"name": name})
+            done = render(whole, variants=configs, root=folder, listener=listener)
+            for config in configs:
+                store = stack.enter_context(FrameStore(done.folder / config.name, recent=1))
+                frames = done.frames // len(configs)  # of one clip
+                clips[config.name] = _Clip(store, first_shown(config), frames)
+        grid = _Grid(plan, [clips[variant.config.name] for variant in plan.variants])
         files = [folder / f"{plan.name}.png"]
         write_png(grid[len(grid) - 1], files[0])
         config = plan.variants[0].config
         if len(grid) > 1 and config.source.kind != "images":
-            fps = look_at_inputs(config, folder / config.name)[0].source.fps
+            home = next(name for name, configs in groups.items() if config in configs)
+            fps = look_at_inputs(config, folder / home)[0].source.fps
             files += [folder / f"{plan.name}.{kind}" for kind in plan.animations]
             for path in files[1:]:
                 _animate(grid, path, fps)
     return tuple(files)
+
+
+def _begun(folder: Path, overwrite: bool) -> dict[str, dict[str, Any]]:
+    """What was begun in a sweep's folder: by render, the configs of its variants by name."""
+    begun = {}
+    for path in sorted(folder.glob("render-*")):
+        try:
+            variants = recorded_variants(path)
+        except ResumeError:
+            if not overwrite:
+                raise
+            variants = {}
+        if variants or any(path.glob("*/frames/*.png")):
+            begun[path.name] = variants
+    return begun
+
+
+def _groups(
+    plan: Sweep, folder: Path, begun: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[Config]]:
+    """What is rendered together, by the name of the render.
+
+    A render that was begun is continued as it is, with variants that are no longer asked for; the
+    rest is grouped by what it shares.
+    """
+    wanted, groups = plan.configs, {}
+    for name, known in begun.items():
+        if known.keys() & wanted.keys():
+            groups[name] = [
+                wanted.get(variant) or config_from(settings, name=str(folder / name))
+                for variant, settings in known.items()
+            ]
+    there = {config.name for configs in groups.values() for config in configs}
+    fresh: dict[str, list[Config]] = defaultdict(list)
+    for config in wanted.values():
+        if config.name not in there:
+            fresh[shared(config)].append(config)
+    names = (name for n in count(1) if (name := f"render-{n}") not in begun)
+    groups |= dict(zip(names, fresh.values(), strict=False))
+    # One network after the other: the one at hand is kept.
+    return dict(sorted(groups.items(), key=lambda group: _network(group[1][0])))
+
+
+def _network(config: Config) -> tuple[str, str]:
+    return config.dream.model, config.dream.weights or ""
+
+
+def _in_common(plan: Sweep, configs: Sequence[Config]) -> str:
+    """What a render of several variants is called: how many, and the values they share."""
+    names = {config.name for config in configs}
+    values = [variant.values for variant in plan.variants if variant.config.name in names]
+    common = [each[0] for each in zip(*values, strict=True) if len(set(each)) == 1]
+    several = f"{len(configs)} variants side by side"
+    return "  ".join(common if len(configs) == 1 else [several, *common])
 
 
 @dataclass(frozen=True)
@@ -216,35 +198,3 @@ def _animate(grid: _Grid, path: Path, fps: Fraction) -> None:
             encode_gif(grid, path, fps=fps, max_mb=_MOST_MB)
         case ".webp":
             encode_webp(grid, path, fps=fps, max_mb=_MOST_MB)
-
-
-def _values(setting: str) -> list[str]:
-    """Split what stands behind the first `=` at the commas outside brackets and quotes."""
-    _, _, text = setting.partition("=")
-    values, depth, quote = [""], 0, ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character == "," and depth == 0:
-            values.append("")
-            continue
-        depth += (character in "[{(") - (character in ")}]") if not quote else 0
-        values[-1] += character
-    return values
-
-
-def _variant(chosen: Sequence[str], config: Config, small: bool) -> Variant:
-    """Name a variant after its values: the same values mean the same folder in every sweep."""
-    pairs = [setting.split("=", 1) for setting in chosen]
-    values = tuple(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", " ".join(values)).strip("_.-")
-    if len(name) > _LONGEST_NAME or re.search(r"[^A-Za-z0-9._ -]", "".join(values)):
-        digest = hashlib.blake2b("\0".join(chosen).encode(), digest_size=4).hexdigest()
-        name = f"{name[:_LONGEST_NAME]}-{digest}"
-    own = {"name": name, "outputs": (), "keep_frames": True}
-    config = config.model_copy(update=own)
-    if small:
-        config = preview(config).model_copy(update={"outputs": ()})
-    return Variant(values, config)

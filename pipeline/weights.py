@@ -134,7 +134,7 @@ def load_network(
     return _built(model, file), file
 
 
-@lru_cache(maxsize=1)  # the variants of a sweep ask for the same network one after the other
+@lru_cache(maxsize=1)  # the renders of a sweep ask for the same network one after the other
 def _built(model: str, file: WeightFile) -> Network:
     state = load_state(file.path)
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import _parser
 from pipeline.config import load_config
-from pipeline.sweep import plan_sweep
+from pipeline.variants import plan_sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
