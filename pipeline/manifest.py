@@ -83,18 +83,19 @@ class Manifest:
         several = {variant.name: resolved_dict(variant) for variant in variants}
         found = read_json(folder / _NAME)
         keys = _differing(found, settings, several) if found else []
-        if found is None or (keys and "engine" not in found):  # nothing was dreamed yet
-            data = {"pipeline": __version__, "config": settings, "outputs": {}, "finished": False}
-        else:
-            if keys:
+        if found and keys:
+            if "engine" in found:
                 raise ResumeError(
                     f"{folder} holds a render of another config: {', '.join(keys)} differ; "
                     "use another `name`, or --overwrite to start again"
                 )
-            data = found | {"config": settings}
+            remove_render(folder)  # nothing was dreamed yet
+            found = None
+        data = found or {"pipeline": __version__, "outputs": {}, "finished": False}
+        data |= {"config": settings, "config_hash": config_hash(settings)}
         if several:
             data["variants"] = several
-        manifest = cls(folder, data | {"config_hash": config_hash(settings)})
+        manifest = cls(folder, data)
         manifest._save()
         for name, each in (several or {"": settings}).items():
             (folder / name).mkdir(exist_ok=True)

@@ -188,6 +188,19 @@ def test_another_company_is_refused(tmp_path):
         recorded_config(folder)
 
 
+def test_what_was_never_dreamed_gives_way(tmp_path, monkeypatch):
+    def no_network(*_):
+        raise Stop
+
+    three = variants({"dream.step": 0.03, "dream.tv": 1})
+    monkeypatch.setattr(build, "make_dreamer", no_network)
+    with pytest.raises(Stop):
+        render(config(), variants=three, root=tmp_path)
+    monkeypatch.undo()
+    done = render(config(), variants=variants({"dream.step": 0.03}), root=tmp_path)
+    assert sorted(path.name for path in done.folder.glob("*/")) == ["dream.step", "plain"]
+
+
 def test_outputs_are_made_of_every_variant(tmp_path):
     pair = variants({"dream.step": 0.03}, "outputs=[png]")
     done = render(config("outputs=[png]"), variants=pair, root=tmp_path)
@@ -265,9 +278,16 @@ def test_several_clips_are_refused_before_any_is_read(tmp_path, clip):
 
 
 def test_a_schedule_that_does_not_fit_the_video_is_said_for_every_variant(tmp_path, clip):
-    late = {"dream.step": "0.01/(f-3)"}
-    with pytest.raises(ConfigError, match=r"dream\.step: .*at frame"):
-        render(config(**film(clip)), variants=variants(late, **film(clip)), root=tmp_path)
+    heard, pair = [], variants({"dream.step": "0.03-0.01*f"}, **film(clip))
+    with pytest.raises(ConfigError, match=r"dream\.step: .* at frame 3"):
+        render(
+            config(**film(clip)),
+            variants=pair,
+            root=tmp_path,
+            listener=Listener(batch=heard.append),
+        )
+    assert not heard
+    assert not list(tmp_path.rglob("*.yaml"))
 
 
 def test_the_manifest_tells_of_every_variant(together):
