@@ -74,7 +74,7 @@ def norm(activation: Tensor) -> Climb:
 def mean(activation: Tensor) -> Climb:
     """The mean, as feature visualisation climbs a channel (Olah et al. 2017)."""
     count = activation[0].numel()
-    value = activation.float().flatten(1).mean(dim=1)
+    value = _flat(activation).mean(dim=1)
     return Climb(value, torch.ones_like(activation), torch.full_like(value, 1 / count))
 
 
@@ -226,4 +226,9 @@ def _evaluate(term: Term, activation: Tensor, features: Tensor | None) -> Climb:
 
 
 def _sum_of_squares(activation: Tensor) -> Tensor:
-    return activation.float().square().flatten(1).sum(dim=1)
+    return _flat(activation).square().sum(dim=1)
+
+
+def _flat(activation: Tensor) -> Tensor:
+    """In float32 as [N, all], in the order in which it lies: no other is worth a copy."""
+    return activation.movedim(1, -1).flatten(1).float()
