@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import dropwhile
 from typing import TYPE_CHECKING, cast
@@ -9,8 +11,6 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torchvision.models import get_model
-from torchvision.models.feature_extraction import NodePathTracer
 
 from pipeline.engine import bvlc_googlenet, inception5h
 from pipeline.engine.blocks import LRN, BinMeans, DivisiveNorm
@@ -43,6 +43,8 @@ def architecture(facts: NetworkSpec, state: Mapping[str, Tensor]) -> nn.Module:
         # Not on the meta device, which would lose LRN's constant; they are small.
         with torch.random.fork_rng(devices=[]):
             return _OWN[facts.name](classes, state).eval()
+
+    from torchvision.models import get_model  # a second to import, and our own need none of it
 
     # No time and no random numbers for initial values, 140 million of them in a VGG.
     with torch.device("meta"):
@@ -92,13 +94,8 @@ def trace(network: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
         The flat module, and torchvision's node names -> names in its graph, in the order of
         computation.
     """
-    tracer = NodePathTracer(leaf_modules=[LRN, DivisiveNorm])
-    module = fx.GraphModule(network, tracer.trace(network)).eval()
-    nodes = {
-        name: node.name
-        for node, name in tracer.node_to_qualname.items()
-        if node.op not in ("placeholder", "output")
-    }
+    module = fx.GraphModule(network, _Tracer().trace(network)).eval()
+    nodes = node_names(module.graph)
     for node in module.graph.nodes:
         if "inplace" in node.kwargs:
             node.update_kwarg("inplace", False)
@@ -114,6 +111,38 @@ def trace(network: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
     module.recompile()
     module.delete_all_unused_submodules()
     return module, nodes
+
+
+class _Tracer(fx.Tracer):
+    """Takes normalisations of our own for one layer each."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        """Tell whether a module is not looked into."""
+        return isinstance(module, LRN | DivisiveNorm) or super().is_leaf_module(module, name)
+
+
+def node_names(graph: fx.Graph) -> dict[str, str]:
+    """Name the nodes of a traced network as torchvision's feature extraction does.
+
+    A layer has its path, a function that of the module that calls it and its own name; whatever
+    comes several times is numbered.
+
+    Returns:
+        The names -> the nodes' own, in the order of computation.
+    """
+    names: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.op in ("placeholder", "output"):
+            continue
+        name = str(node.target)
+        if node.op != "call_module":
+            inside = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
+            name = ".".join([*inside[-1:], node.name])
+        name = re.sub(r"_[0-9]+$", "", name)
+        names[f"{name}_{seen[name]}" if seen[name] else name] = node.name
+        seen[name] += 1
+    return names
 
 
 def load(module: fx.GraphModule, state: Mapping[str, Tensor], name: str) -> frozenset[str]:

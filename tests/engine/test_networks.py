@@ -8,9 +8,10 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor
 
 from pipeline.engine import assembly, layers, networks
+from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.bvlc_googlenet import BvlcGoogLeNet
 from pipeline.engine.dreamnet import DreamNet
 from pipeline.engine.inception5h import Inception5h
@@ -270,3 +271,25 @@ def test_facts_need_no_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", networks.MODELS)
+def test_nodes_have_the_names_that_torchvision_gives_them(name):
+    network = assembly.architecture(networks.spec(name), {})
+    tracer = NodePathTracer(leaf_modules=[LRN, DivisiveNorm])
+    tracer.trace(network)
+    wanted = [
+        label
+        for node, label in tracer.node_to_qualname.items()
+        if node.op not in ("placeholder", "output")
+    ]
+    assert list(assembly.node_names(assembly._Tracer().trace(network))) == wanted
+
+
+def test_networks_of_our_own_do_not_import_torchvision():
+    """It takes longer than loading and folding them."""
+    script = (
+        "import sys; from pipeline.engine import networks; networks.build('dreamnet', None); "
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
