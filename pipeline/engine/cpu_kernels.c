@@ -320,8 +320,10 @@ static inline void climb_row(const float *x, const float *direction, float *rest
                              float length, long count)
 {
 #pragma omp simd
-    for (long k = 0; k < count; k++)
-        to[k] = fminf(fmaxf(x[k] + length * direction[k], 0), 1);
+    for (long k = 0; k < count; k++) {
+        const float there = x[k] + length * direction[k], above = there > 0 ? there : 0;
+        to[k] = above < 1 ? above : 1;
+    }
 }
 
 /* Go by `lengths` along a direction, stay within [0, 1] and shift back. */
