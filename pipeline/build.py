@@ -229,7 +229,7 @@ def step_settings(inputs: Sequence[Input], id: FrameId) -> "StepSettings":
         step=dream.step.at(id.frame, fps),
         jitter=round(dream.jitter.at(id.frame, fps)),
         sigma=dream.smooth.sigma.at(id.frame, fps),
-        weights=tuple(term.weight.at(id.frame, fps) for term in terms),
+        weights=tuple(term.weight_at(id.frame, fps) for term in terms),
         channels=tuple(t.channels.at(id.frame) for t in terms if isinstance(t.channels, Each)),
         decay=dream.decay.at(id.frame, fps),
         variation=dream.tv.at(id.frame, fps),

@@ -27,7 +27,8 @@ from pipeline.expression import MAX_LENGTH, compiled, is_constant
 
 MAX_POINTS: Final = 10_000  # moments of a map
 
-_MOMENT: Final = re.compile(r"(?a:\d+f|\d+(\.\d*)?|\.\d+)")
+MOMENT_PATTERN: Final = r"^(\d+f|\d+(\.\d*)?|\.\d+)$"
+_MOMENT: Final = re.compile(MOMENT_PATTERN, re.ASCII)
 
 SCHEDULE_SCHEMA: Final[JsonSchemaValue] = {
     "title": "schedule",
@@ -36,7 +37,7 @@ SCHEDULE_SCHEMA: Final[JsonSchemaValue] = {
         {
             "type": "object",
             "minProperties": 1,
-            "patternProperties": {r"^(\d+f|\d+(\.\d*)?|\.\d+)$": {"type": "number"}},
+            "patternProperties": {MOMENT_PATTERN: {"type": "number"}},
             "additionalProperties": False,
         },
         {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
@@ -172,7 +173,7 @@ def _points(moments: Mapping[Any, Any]) -> tuple[tuple[str, float], ...]:
         raise ConfigError(f"a schedule's map needs 1 to {MAX_POINTS} moments, got {len(moments)}")
     points: dict[str, float] = {}
     for key, number in moments.items():
-        moment = _moment(key)
+        moment = read_moment(key)
         if moment in points:
             raise ConfigError(f"the moment {moment} is given twice")
         if isinstance(number, bool) or not isinstance(number, int | float):
@@ -181,8 +182,12 @@ def _points(moments: Mapping[Any, Any]) -> tuple[tuple[str, float], ...]:
     return tuple(points.items())
 
 
-def _moment(key: object) -> str:
-    """Bring a key to one form: 0, 0.0 and "0" are the same moment."""
+def read_moment(key: object) -> str:
+    """Bring the key of a map to one form: 0, 0.0 and "0" are the same moment.
+
+    Raises:
+        ConfigError: it is neither seconds (2.5) nor a frame (30f).
+    """
     text = "" if isinstance(key, bool) else str(key).strip()
     if len(text) > 20 or not _MOMENT.fullmatch(text):
         raise ConfigError(f"{key!r:.60} is not a moment: seconds (2.5) or a frame (30f) is needed")

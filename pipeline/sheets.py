@@ -1,11 +1,13 @@
 """Contact sheets of a render: its frames with captions, and what a layer sees in one of them."""
 
 import math
+from collections.abc import Iterator
+from fractions import Fraction
 
 import cv2
 import numpy as np
 
-from pipeline.config import Config, Each, MapsOutput, SheetOutput
+from pipeline.config import ClimbedTerm, Config, Each, MapsOutput, SheetOutput
 from pipeline.engine.layers import resolve
 from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.ffmpeg import Frame
@@ -41,9 +43,9 @@ def frame_sheet(output: SheetOutput, frames: Frames, source: Source, config: Con
 
 
 def caption(config: Config, source: Source, frame: int) -> str:
-    """Say what sets a frame apart: channel, layers and classes, file, or else its time."""
-    terms = config.dream.layer_terms()
-    apart = [str(term.channels.at(frame)) for term in terms if isinstance(term.channels, Each)]
+    """Say what sets a frame apart: channels, layers and classes, file, or else its time."""
+    terms = config.dream.terms()
+    apart = [name for term in terms for name in _channels(term, frame, source.fps)]
     weights = _weights(config)
     if any(not weight.is_constant for weight in weights.values()):
         apart += [name for name, weight in weights.items() if weight.at(frame, source.fps) != 0]
@@ -52,6 +54,14 @@ def caption(config: Config, source: Source, frame: int) -> str:
     if apart or len(source.sizes) == 1:
         return ", ".join(apart)
     return f"{float(frame / source.fps):.2f} s"
+
+
+def _channels(term: ClimbedTerm, frame: int, fps: Fraction) -> Iterator[str]:
+    """Name a term's channels where not every frame climbs the same."""
+    if isinstance(term.channels, Each):
+        yield str(term.channels.at(frame))
+    elif not term.share.is_constant and term.weight_at(frame, fps) != 0:
+        yield "all" if term.channels is None else "+".join(map(str, term.channels))
 
 
 def _title(config: Config) -> str:

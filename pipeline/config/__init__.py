@@ -5,6 +5,7 @@
 
     values, checks      what a setting may be, and how a wrong one is refused
     blocks, dream       the blocks of a config, each setting described where it stands
+    channels, terms     what of a layer is climbed, and how much of it when
     shaping             parts of the dream besides its layers: classes, a guide, turns, blurs
     render              the whole, and what its blocks ask of one another
     yaml_source         YAML to a document, with line numbers
@@ -37,18 +38,20 @@ from pipeline.config.blocks import (
 )
 from pipeline.config.channels import Each
 from pipeline.config.docs import config_table, json_schema
-from pipeline.config.dream import Dream, LayerSettings, LayerTerm, Smooth
+from pipeline.config.dream import Dream, LayerSettings, Smooth
 from pipeline.config.load import check_schedules, config_from, load_config
 from pipeline.config.previews import preview
 from pipeline.config.record import PICTURE_NEUTRAL, config_hash, differing_keys, resolved_dict
 from pipeline.config.render import FEEDBACKS, Config, Feedback, Output, Source
 from pipeline.config.shaping import Blur, Guide, Transforms
+from pipeline.config.terms import ClimbedTerm, LayerTerm
 
 __all__ = [
     "FEEDBACKS",
     "PICTURE_NEUTRAL",
     "Blur",
     "CameraFeedback",
+    "ClimbedTerm",
     "Config",
     "Dream",
     "Each",

@@ -7,7 +7,7 @@ config is checked and need no torch.
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -22,11 +22,10 @@ from pipeline.config.checks import (
     refuse,
 )
 from pipeline.config.shaping import Blur, Classes, Guide, ShortGuide, Transforms
+from pipeline.config.terms import ClimbedTerm, LayerTerm, Objective, climbed
 from pipeline.config.values import NotNegative, PathText, Positive
 from pipeline.errors import ConfigError
 from pipeline.schedule import SCHEDULE_SCHEMA, Schedule
-
-Objective = Literal["mean_square", "norm", "mean", "neuron", "guide"]
 
 
 class LayerSettings(Block):
@@ -38,18 +37,10 @@ class LayerSettings(Block):
     objective: Objective | None = Field(None, description="null: that of `dream`")
     channels: Channels = Field(
         None,
-        description="a channel or a list of channels; each: frame k climbs channel k alone, or the "
-        "k-th of a list, which makes an atlas; null: all",
+        description="a channel or a list of channels; null: all; over time, as in `{0: 12, 4: [3, "
+        "5]}`, cross-faded between moments; each: frame k climbs channel k alone, or the k-th of a "
+        "list, which makes an atlas",
     )
-
-
-class LayerTerm(NamedTuple):
-    """One term of the dream's objective, with every default filled in; a class is its logit."""
-
-    layer: str
-    weight: Schedule
-    objective: Objective
-    channels: tuple[int, ...] | Each | None
 
 
 def _expand_layer(value: Any) -> Any:
@@ -245,17 +236,20 @@ class Dream(Block):
             for name, layer in layers.items()
         )
 
-    def terms(self) -> tuple[LayerTerm, ...]:
-        """Return every term: those of `layers`, then a logit for each of `classes`."""
+    def terms(self) -> tuple[ClimbedTerm, ...]:
+        """Return every term that is climbed: those of `layers`, then a logit for each class.
+
+        Channels that change over time are several terms, each with its share of the weight.
+        """
         from pipeline.engine.classes import class_index
         from pipeline.engine.networks import spec
 
         head = spec(self.model).head
         logits = [
-            LayerTerm(head, weight, "mean", (class_index(self.model, name),))
+            ClimbedTerm(head, weight, "mean", (class_index(self.model, name),))
             for name, weight in (self.classes or {}).items()
         ]
-        return (*self.layer_terms(), *logits)
+        return (*(each for term in self.layer_terms() for each in climbed(term)), *logits)
 
     def first_layer(self) -> str:
         """Return the first of `layers`, or the model's default layer."""

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pipeline.config.channels import Each
+from pipeline.config.channels import ChannelSchedule, Chosen, Each
 from pipeline.config.document import KeyPath, dotted
 from pipeline.config.render import Config
 
@@ -31,8 +31,8 @@ def resolved_dict(config: Config) -> dict[str, Any]:
     return data
 
 
-def _written_channels(channels: tuple[int, ...] | Each | None) -> Any:
-    if isinstance(channels, Each):
+def _written_channels(channels: Chosen) -> Any:
+    if isinstance(channels, Each | ChannelSchedule):
         return channels.written()
     return None if channels is None else list(channels)
 

@@ -154,6 +154,7 @@ FORMS = """
 - {name: x, source: noise, dream: {layers: [mixed3a, mixed4a], step: {"0": 0.1, 30f: 0.2}}}
 - {name: x, source: noise, dream: {layers: {mixed3a: 1, mixed4a: cos(t)}}}
 - {name: x, source: noise, dream: {layers: {mixed3a: {channels: [1, 2]}, mixed4a: {weight: 2}}}}
+- {name: x, source: noise, dream: {layers: {mixed3a: {channels: {"0": 1, 30f: [2, 3], "4": null}}}}}
 - {name: x, source: noise, dream: {layers: {mixed3a: {"0": 1, "2": 0}}}}
 - {name: x, source: noise, dream: {layers: {mixed3a: {weight: {"0": 1}}}}}
 - {name: x, source: noise, dream: {model: vgg16, layers: 22}}
@@ -176,6 +177,10 @@ NOT_FORMS = """
 - {name: x, source: noise, dream: {step: {a: 3}}}
 - {name: x, source: noise, dream: {layers: []}}
 - {name: x, source: noise, dream: {layers: {mixed4a: {weigth: 3}}}}
+- {name: x, source: noise, dream: {layers: {mixed4a: {channels: {}}}}}
+- {name: x, source: noise, dream: {layers: {mixed4a: {channels: {"0": -1}}}}}
+- {name: x, source: noise, dream: {layers: {mixed4a: {channels: {"0": each}}}}}
+- {name: x, source: noise, dream: {layers: {mixed4a: {channels: {4s: 1}}}}}
 - {name: x, source: noise, runtime: {device: gpu}}
 - {name: x, source: noise, outputs: [mp5]}
 - {name: x, source: noise, outputs: [{kind: gif, crf: 3}]}

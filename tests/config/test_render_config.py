@@ -76,18 +76,18 @@ def test_layers_may_be_a_name_a_list_or_a_map(load) -> None:
     assert one == load(text % "[mixed4a]").dream.terms()
     assert one == load(text % "{mixed4a: 1}").dream.terms()
     assert one == load(text % "{mixed4a: {}}").dream.terms()
-    assert one == (("mixed4a", Schedule(1.0), "norm", None),)
+    assert [term[:4] for term in one] == [("mixed4a", Schedule(1.0), "norm", None)]
     several = load(
         text % "{mixed3a: 2, mixed3b: {0: 1, 48f: 0}, mixed4a: cos(t), mixed4b: {weight: -1, "
         "objective: mean, channels: [3, 1]}, mixed4c: {weight: {0: 1, 2: 0}, channels: 5}}"
     )
-    assert several.dream.terms() == (
+    assert [term[:4] for term in several.dream.terms()] == [
         ("mixed3a", Schedule(2.0), "norm", None),
         ("mixed3b", Schedule.parse({0: 1, "48f": 0}), "norm", None),
         ("mixed4a", Schedule("cos(t)"), "norm", None),
         ("mixed4b", Schedule(-1.0), "mean", (3, 1)),
         ("mixed4c", Schedule.parse({0: 1, 2: 0}), "norm", (5,)),
-    )
+    ]
 
 
 def test_without_layers_the_models_default_is_dreamed(load) -> None:
@@ -96,7 +96,7 @@ def test_without_layers_the_models_default_is_dreamed(load) -> None:
     config = load("name: x\nsource: noise\ndream: {model: googlenet}")
     assert config.dream.layers is None
     (term,) = config.dream.terms()
-    assert term == (spec("googlenet").default_layer, Schedule(1.0), "mean_square", None)
+    assert term[:4] == (spec("googlenet").default_layer, Schedule(1.0), "mean_square", None)
 
 
 @pytest.mark.parametrize(
