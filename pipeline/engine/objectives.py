@@ -68,7 +68,9 @@ def mean_square(activation: Tensor) -> Climb:
 def norm(activation: Tensor) -> Climb:
     """The L2 norm of the flattened activation."""
     value = _sum_of_squares(activation).sqrt()
-    return Climb(value, activation, 1 / value.clamp_min(1e-12))
+    # What is silent has no direction, so any factor will do, but for a huge one: beside it, other
+    # terms would vanish in 16 bits.
+    return Climb(value, activation, torch.where(value > 0, 1 / value, 1.0))
 
 
 def mean(activation: Tensor) -> Climb:

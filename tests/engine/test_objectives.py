@@ -106,6 +106,18 @@ def test_several_terms_weigh_as_their_gradients_do(activation):
     )
 
 
+def test_what_is_silent_does_not_drown_the_others_in_half_precision(activation):
+    half = activation.relu().half()
+    half[:, 2] = 0
+    climbs = [climb(Term("a", "norm", (some,)), half) for some in (2, 3)]
+    directions, factor, _ = seeds(climbs, torch.full((3, 2), 0.5))
+    expected = climbs[1].direction.float() * (0.5 * climbs[1].scale)[:, None, None, None]
+    found = directions[1].float() * factor[:, None, None, None]
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-6)
+    assert found.flatten(1).norm(dim=1) == pytest.approx([0.5] * 3, rel=2e-3)
+    assert not directions[0].any()
+
+
 def test_one_term_seeds_with_the_bare_activation(activation):
     (direction,), _, _ = seeds([climb(Term("a"), activation)], torch.full((3, 1), -2.0))
     assert direction is activation
