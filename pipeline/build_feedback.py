@@ -84,6 +84,7 @@ def make_composite(
             _looks(each, store, resolved.device) if each.config.dream.color == "match" else None
             for each, store in zip(inputs, stores, strict=True)
         ],
+        chroma_may_grow=inputs[0].config.feedback.kind != "camera",
         recent=min(sum(most_held(coming).values()), _MOST_UNDREAMED),
         device=resolved.device,
     )

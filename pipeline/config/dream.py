@@ -180,7 +180,8 @@ class Dream(Block):
     color: Literal["free", "keep", "match"] = Field(
         "free",
         description="keep: the source's colours, only light is dreamed; match: every frame gets "
-        "the source's mean and contrast, so that nothing drifts",
+        "the source's mean and contrast, so that nothing drifts; under a camera colours are only "
+        "ever toned down to it",
     )
 
     @field_validator("model")

@@ -41,23 +41,31 @@ def keep_chroma(dream: Tensor, source: Tensor) -> Tensor:
 
 def look(picture: Tensor) -> Look:
     """Measure a picture, float32 [3, H, W] in [0, 1]."""
-    lab = to_lab(picture)
-    return Look(lab.mean((1, 2), keepdim=True), lab.std((1, 2), correction=0, keepdim=True))
+    return _look(to_lab(picture))
 
 
-def match(dream: Tensor, wanted: Look) -> Tensor:
-    """Give a dream the mean and deviation of another picture, in Lab (Reinhard et al. 2001).
+def match(dream: Tensor, wanted: Look, *, chroma_may_grow: bool = True) -> Tensor:
+    """Give a dream the mean and deviation of another picture, as Reinhard et al. (2001) do.
+
+    In L*a*b* instead of their l-alpha-beta. Where every dream is the next one's source, a factor
+    that enlarges the deviations of a and b would do so again in every frame, until what the network
+    leaves alone is a patch of pure magenta or green. There a and b get one factor, which leaves
+    their proportion as it is, and never one above 1; what the dream adds brings colour enough.
 
     Args:
         dream: float32 [3, H, W] in [0, 1].
         wanted: of the other picture.
+        chroma_may_grow: whether a dream may be made more colourful than it is.
 
     Returns:
         float32 [3, H, W] in [0, 1].
     """
     lab = to_lab(dream)
-    mean = lab.mean((1, 2), keepdim=True)
-    stretch = wanted.deviation / lab.std((1, 2), correction=0, keepdim=True).clamp_min(_FLAT)
+    mean, deviation = _look(lab)
+    stretch = wanted.deviation / deviation.clamp_min(_FLAT)
+    if not chroma_may_grow:
+        chroma = wanted.deviation[1:].norm() / deviation[1:].norm().clamp_min(_FLAT)
+        stretch[1:] = chroma.clamp(max=1)
     return to_rgb((lab - mean) * stretch + wanted.mean)
 
 
@@ -76,6 +84,10 @@ def to_rgb(lab: Tensor) -> Tensor:
     linear = _times(torch.linalg.inv(torch.tensor(_TO_XYZ)).tolist(), xyz).clamp(0, 1)
     curved = 1.055 * linear ** (1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, 12.92 * linear, curved).clamp(0, 1)
+
+
+def _look(lab: Tensor) -> Look:
+    return Look(lab.mean((1, 2), keepdim=True), lab.std((1, 2), correction=0, keepdim=True))
 
 
 def _times(matrix: object, picture: Tensor) -> Tensor:

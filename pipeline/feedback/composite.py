@@ -34,6 +34,7 @@ class Composite:
         masks: of every input; none if everything is dreamed.
         keep_colors: of every input: take only the luma of a dream, see `keep_chroma`.
         wanted: of every input: tells the look a frame is to have, see `match`; None for its own.
+        chroma_may_grow: see `match`.
         recent: how many undreamed frames and masks to keep.
         device: where the pictures are.
     """
@@ -46,6 +47,7 @@ class Composite:
         masks: Sequence[Mask],
         keep_colors: Sequence[bool],
         wanted: Sequence[Callable[[int], Look | None] | None],
+        chroma_may_grow: bool,
         recent: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -54,6 +56,7 @@ class Composite:
         self._masks = masks
         self._keep_colors = keep_colors
         self._wanted = wanted
+        self._chroma_may_grow = chroma_may_grow
         self._device = device
         self._undreamed = lru_cache(recent)(self._read_undreamed)
         self._mask = lru_cache(recent)(self._read_mask)
@@ -97,7 +100,7 @@ class Composite:
         wanted = self._wanted[id.input]
         look = wanted and wanted(id.frame)
         if look is not None:
-            dream = match(dream, look)
+            dream = match(dream, look, chroma_may_grow=self._chroma_may_grow)
         return torch.lerp(self._undreamed(id), dream, self._mask(id)) if self._masks else dream
 
     def _unmasked(self, id: FrameId, stored: Frame) -> Frame:

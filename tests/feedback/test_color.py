@@ -40,6 +40,38 @@ def test_a_matched_picture_looks_like_the_other_one():
     assert np.corrcoef(matched.flatten(), picture(2).flatten())[0, 1] > 0.8
 
 
+def test_chroma_that_may_not_grow_stays_where_light_is_stretched():
+    pale, wanted = picture(2, 0.45, 0.55), look(picture(1, 0.35, 0.65))
+    before, found = look(pale), look(match(pale, wanted, chroma_may_grow=False))
+    assert (wanted.deviation > 2 * before.deviation).all()
+    assert torch.allclose(found.mean, wanted.mean, atol=0.3)
+    assert torch.allclose(found.deviation[0], wanted.deviation[0], rtol=0.05)
+    assert torch.allclose(found.deviation[1:], before.deviation[1:], rtol=0.05)
+
+
+def test_chroma_that_may_not_grow_shrinks_as_a_whole():
+    loud, wanted = picture(2), look(picture(1, 0.4, 0.6))
+    loud[2] = 0.5 + (loud[2] - 0.5) / 4
+    before, found = look(loud), look(match(loud, wanted, chroma_may_grow=False))
+    assert found.deviation[1:].norm() == pytest.approx(float(wanted.deviation[1:].norm()), rel=0.05)
+    proportion, wanted_one = (each.deviation[2] / each.deviation[1] for each in (before, wanted))
+    assert abs(proportion / wanted_one - 1) > 0.2
+    assert found.deviation[2] / found.deviation[1] == pytest.approx(float(proportion), rel=0.05)
+
+
+def test_chroma_that_may_not_grow_does_not_run_away_where_dreams_are_dreamed_on():
+    wanted = look(picture(1, 0.35, 0.65))
+    dreams = {grow: picture(1, 0.35, 0.65) for grow in (True, False)}
+    for _ in range(40):  # a frame loses a little of its colour before it is matched
+        for grow, dream in dreams.items():
+            grey = dream.mean(dim=0)
+            faded = torch.where(torch.arange(64) < 48, torch.lerp(dream, grey, 0.1), dream)
+            dreams[grow] = match(faded, wanted, chroma_may_grow=grow)
+    loudest = {grow: float(to_lab(dream)[1:].norm(dim=0).max()) for grow, dream in dreams.items()}
+    first = float(to_lab(picture(1, 0.35, 0.65))[1:].norm(dim=0).max())
+    assert loudest[False] < 1.2 * first < 1.8 * first < loudest[True]
+
+
 def test_a_picture_of_one_colour_has_no_contrast_to_stretch():
     grey = match(torch.full((3, 8, 8), 0.3), look(picture(1)))
     assert grey.isfinite().all()
