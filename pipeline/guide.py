@@ -4,13 +4,13 @@ It is seen once, at one size, and not anew for every octave: its features are a 
 coarse octaves speak with the same words as fine ones, as in google/deepdream.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Guide as GuideConfig
 from pipeline.media.images import fit, fit_size, picture_size, read_picture
+from pipeline.media.ingest import fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,4 +49,4 @@ def read_guide(guide: GuideConfig) -> Guide:
     path = Path(guide.path)
     pixels = torch.from_numpy(fit(read_picture(path), guide.size))
     picture = pixels.permute(2, 0, 1)[None].float() / 255
-    return Guide(picture, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Guide(picture, fingerprint(path))

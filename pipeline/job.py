@@ -90,5 +90,6 @@ def open_job(
                 remove_render(folder)
             raise
         manifest.record_inputs(inputs)
+        manifest.check_guide(config.dream.guide)
         stores = [stack.enter_context(FrameStore(each.folder)) for each in inputs]
         yield Job(config, inputs, stores, manifest)

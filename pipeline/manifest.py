@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from pipeline import __version__
-from pipeline.config import Config, Output, config_hash, differing_keys, resolved_dict
+from pipeline.config import Config, Guide, Output, config_hash, differing_keys, resolved_dict
 from pipeline.errors import ResumeError
 from pipeline.frames import FrameStore, read_json, replace_file, write_json
 from pipeline.inputs import Input
 from pipeline.media.facts import COPY, FACTS, MASK
+from pipeline.media.ingest import fingerprint
 
 _NAME = "manifest.json"
 _CONFIG = "config.yaml"
@@ -134,6 +135,20 @@ class Manifest:
         self._data["inputs"] = now
         self._data["notes"] = list(dict.fromkeys(n for each in inputs for n in each.notes))
         self._save()
+
+    def check_guide(self, guide: Guide | None) -> None:
+        """See that a guide is the one that the frames were dreamed along, if any were.
+
+        Raises:
+            InputError: it cannot be read.
+            ResumeError: it is not.
+        """
+        before = self._data.get("engine", {}).get("guide")
+        if guide is not None and before not in (None, fingerprint(Path(guide.path))):
+            raise ResumeError(
+                f"{self.folder} was begun with another guide ({guide.path} changed since); "
+                "use another `name`, or --overwrite to start again"
+            )
 
     def record_engine(self, resolved: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
         """Keep what decides the bytes of the frames, before the first of them.

@@ -157,8 +157,10 @@ def test_a_mask_that_changed_or_is_too_short_is_refused(tmp_path, clip, half):
     assert not list(tmp_path.rglob("*.json"))
     settings = config("source.frames=1", mask=str(half), **video)
     folder = render(settings, root=tmp_path).folder
-    (folder / "frames/000000.png").unlink()
     photo(half, seed=9)
+    with pytest.raises(ResumeError, match=r"half\.png, clip changed"):
+        render(settings, root=tmp_path)  # although it is finished
+    (folder / "frames/000000.png").unlink()
     with pytest.raises(ResumeError, match=r"half\.png, clip changed"):
         render(settings, root=tmp_path)
     with pytest.raises(ResumeError, match=r"mask\.feather"):

@@ -12,7 +12,7 @@ from pipeline.dryrun import dry_run
 from pipeline.engine import networks
 from pipeline.engine.assembly import random_state
 from pipeline.errors import ConfigError, InputError, ResumeError, WeightsError
-from pipeline.renderer import render
+from pipeline.renderer import encode, render
 
 SMALL = {
     "name": "small",
@@ -80,14 +80,27 @@ def test_each_of_them_changes_the_picture(tmp_path, name):
     assert before != after
 
 
-def test_another_guide_is_refused_when_a_render_continues(tmp_path):
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_guide_that_changed_is_refused_whether_or_not_the_render_is_finished(tmp_path, finished):
     path = picture(tmp_path / "guide.png", 1)
     guided = config(objective="guide", guide=str(path))
     folder = render(guided, root=tmp_path).folder
-    (folder / "frames/000002.png").unlink()
+    assert render(guided, root=tmp_path).dreamed == 0
+    last = (folder / "frames/000002.png").read_bytes()
+    if not finished:
+        (folder / "frames/000002.png").unlink()
+    before, old = path.read_bytes(), frames_of(folder)
     picture(path, 2)
-    with pytest.raises(ResumeError, match="was begun with another guide"):
-        render(guided, root=tmp_path)
+    for attempt in (render, encode):
+        with pytest.raises(ResumeError, match=r"another guide \(.*guide\.png changed") as error:
+            attempt(guided, root=tmp_path)
+        assert "\n" not in str(error.value)
+    assert frames_of(folder) == old
+    path.write_bytes(before)
+    assert render(guided, root=tmp_path).dreamed == (0 if finished else 1)
+    picture(path, 2)
+    assert render(guided, root=tmp_path, overwrite=True).dreamed == 3
+    assert frames_of(folder)["000002.png"] != last
 
 
 def test_a_guide_that_cannot_be_used_is_refused_before_anything_is_written(tmp_path):
