@@ -1,6 +1,7 @@
 """Reading the working copy: frame by frame in order, or any frame, exactly."""
 
 import threading
+import weakref
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,8 @@ class WorkingCopy:
         self._limit = readers
         self._open: list[_Reader] = []  # the least recently used first
         self._lock = threading.Lock()
+        # Whoever forgets to close it, or ends with it: the ffmpegs end before the interpreter does.
+        weakref.finalize(self, _end, self._open)
 
     def __len__(self) -> int:
         return self._facts.frames
@@ -80,8 +83,7 @@ class WorkingCopy:
     def close(self) -> None:
         """End the ffmpegs; reading again starts new ones."""
         with self._lock:
-            for reader in list(self._open):
-                self._drop(reader)
+            _end(self._open)
 
     def _reader(self, frame: int) -> "_Reader":
         """Find the open place just before `frame`, or open one; it becomes the most recent."""
@@ -125,3 +127,8 @@ class _Reader:
             self.next += 1
             if self.next > frame:
                 return picture
+
+
+def _end(readers: list[_Reader]) -> None:
+    while readers:
+        readers.pop().frames.close()

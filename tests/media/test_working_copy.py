@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import clips
@@ -62,6 +64,24 @@ def count_readers(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(working_copy, "_Reader", Counted)
     return opened
+
+
+def test_a_program_may_end_with_a_copy_that_is_open(tmp_path) -> None:
+    """One that its ffmpeg is far from having read."""
+    clips.run(*clips.counter(2000, "25"), *clips.X264, str(tmp_path / "clip.mp4"))
+    script = """if True:
+        import sys
+        from pathlib import Path
+        from pipeline.media.ingest import ingest
+        from pipeline.media.working_copy import WorkingCopy
+
+        folder = Path(sys.argv[1])
+        copy = WorkingCopy(folder, ingest(folder / "clip.mp4", folder))
+        copy.read(0)
+    """
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_frames_that_are_not_there(ingested, tmp_path) -> None:
