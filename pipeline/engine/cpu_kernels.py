@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.engine.torch_kernels import Window, gaussians, step_lengths
 
 NAME = "c"
+VERSION = 1  # of the functions' arguments
 REACH = 2  # of the normalisation, channels to either side
 BETA = 0.75
 MOST_CHANNELS = 2048
@@ -29,13 +30,18 @@ class _Pooling(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Load the kernels for this CPU; None if they were not compiled, or it has neither level."""
+    """Load the kernels for this CPU; None if they were not compiled, or it has neither level.
+
+    Those that an older version of this file left in its folder are not loaded.
+    """
     # As torch sees it, so that ATEN_CPU_CAPABILITY holds here as well.
     level = torch.backends.cpu.get_cpu_capability().lower()
     for path in Path(__file__).parent.glob(f"_cpu_kernels_{level}.*"):
         try:
-            return ctypes.CDLL(str(path))  # its threads are those of torch's OpenMP, loaded before
-        except OSError:  # of another system, or without OpenMP
+            found = ctypes.CDLL(str(path))  # its threads are those of torch's OpenMP, loaded before
+            if found.version() == VERSION:
+                return found
+        except (OSError, AttributeError):  # of another system, without OpenMP, without a version
             continue
     return None
 

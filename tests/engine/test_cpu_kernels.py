@@ -1,0 +1,44 @@
+"""The compiled kernels: when they are taken; that they are right is tested beside their twins."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.engine import cpu_kernels
+
+
+@pytest.fixture
+def compiled():
+    if not cpu_kernels.library():
+        pytest.skip("kernels are not compiled here")
+
+
+def test_kernels_of_another_version_are_not_taken(compiled, monkeypatch):
+    monkeypatch.setattr(cpu_kernels, "VERSION", cpu_kernels.VERSION + 1)
+    assert cpu_kernels.library.__wrapped__() is None
+
+
+def test_a_cpu_of_neither_level_has_none(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert cpu_kernels.library.__wrapped__() is None
+
+
+def test_both_levels_compute_the_same(compiled):
+    """Run the tests of all kernels as on a CPU that has only AVX2."""
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        pytest.skip("this is that CPU")
+    files = ["tests/engine/test_pooling.py", "tests/engine/test_kernels.py"]
+    chosen = ["-k", "(cpu or pooling) and not whole_network", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *files, *chosen],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "ATEN_CPU_CAPABILITY": "avx2"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
