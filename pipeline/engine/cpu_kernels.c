@@ -160,15 +160,20 @@ static inline float around(const float *x, int k)
     return x[k - 2] + x[k - 1] + x[k] + x[k + 1] + x[k + 2];
 }
 
-/* `squares` and `shared` are lines of channels with REACH zeros before and behind. */
-static inline void norm(const void *x, void *y, long at, int c, float scale, float bias,
-                        float *restrict squares, int half)
+static inline void square(const void *x, long at, int c, float *restrict squares, int half)
 {
 #pragma omp simd
     for (int k = 0; k < c; k++) {
         const float seen = get(x, at + k, half);
         squares[k] = seen * seen;
     }
+}
+
+/* `squares` and `shared` are lines of channels with REACH zeros before and behind. */
+static inline void norm(const void *x, void *y, long at, int c, float scale, float bias,
+                        float *restrict squares, int half)
+{
+    square(x, at, c, squares, half);
 #pragma omp simd
     for (int k = 0; k < c; k++) {
         const float root = sqrtf(1 / (bias + scale * around(squares, k)));
@@ -181,11 +186,7 @@ static inline void norm_backward(const void *g, const void *x, void *to, long at
                                  float *restrict shared, int half)
 {
     float direct[MOST_CHANNELS];
-#pragma omp simd
-    for (int k = 0; k < c; k++) {
-        const float seen = get(x, at + k, half);
-        squares[k] = seen * seen;
-    }
+    square(x, at, c, squares, half);
 #pragma omp simd
     for (int k = 0; k < c; k++) {
         const float inverse = 1 / (bias + scale * around(squares, k)), root = sqrtf(inverse);
