@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from pipeline.errors import ResumeError
 from pipeline.media.facts import Facts, read_facts
@@ -49,6 +51,8 @@ def open_ingested(
     facts = None if fresh else read_facts(folder)
     if facts is None:
         folder.mkdir(parents=True, exist_ok=True)
+        # What is ingested will be dreamed: torch, a second to import, is while ffmpeg works.
+        Thread(target=import_module, args=("torch",)).start()
         facts = ingest(
             path,
             folder,
