@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ _TO_XYZ = (
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339 / 1.08883, 0.1191920 / 1.08883, 0.9503041 / 1.08883),
 )
-# XYZ to CIE L*a*b* (L of 0 to 100) once the cube root is taken; L's offset of 16 is left out.
+# XYZ to CIE L*a*b* (L of 0 to 100) once the cube root is taken; but for L's constant.
 _TO_LAB = ((0.0, 116.0, 0.0), (500.0, -500.0, 0.0), (0.0, 200.0, -200.0))
 _EDGE = 6 / 29
 _LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
@@ -70,24 +71,56 @@ def match(dream: Tensor, wanted: Look, *, chroma_may_grow: bool = True) -> Tenso
 
 
 def to_lab(picture: Tensor) -> Tensor:
-    """sRGB, float32 [3, H, W] in [0, 1], to CIE L*a*b* less L's constant of 16."""
-    linear = torch.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
-    xyz = _times(_TO_XYZ, linear)
-    root = torch.where(xyz > _EDGE**3, xyz.clamp_min(0) ** (1 / 3), xyz / (3 * _EDGE**2) + 4 / 29)
-    return _times(_TO_LAB, root)
+    """Convert sRGB to CIE L*a*b*, D65; on a CPU by OpenCV's tables, off by half a unit at most.
+
+    Args:
+        picture: float32 [3, H, W] in [0, 1].
+
+    Returns:
+        float32 [3, H, W], L of 0 to 100.
+    """
+    if picture.device.type == "cpu":  # a fifth of the formula's time
+        return _converted(picture, cv2.COLOR_RGB2Lab)
+    return lab_of(picture)
 
 
 def to_rgb(lab: Tensor) -> Tensor:
     """The way back from `to_lab`; what sRGB cannot show is clipped: float32 [3, H, W] in [0, 1]."""
-    root = _times(torch.linalg.inv(torch.tensor(_TO_LAB)).tolist(), lab)
+    if lab.device.type == "cpu":
+        return _converted(lab, cv2.COLOR_Lab2RGB).clamp(0, 1)
+    return rgb_of(lab)
+
+
+def lab_of(picture: Tensor) -> Tensor:
+    """`to_lab` by its formulas, on any device."""
+    linear = torch.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
+    xyz = _times(_TO_XYZ, linear)
+    root = torch.where(xyz > _EDGE**3, xyz.clamp_min(0) ** (1 / 3), xyz / (3 * _EDGE**2) + 4 / 29)
+    return _times(_TO_LAB, root) - _offset(picture)
+
+
+def rgb_of(lab: Tensor) -> Tensor:
+    """`to_rgb` by its formulas, on any device."""
+    root = _times(torch.linalg.inv(torch.tensor(_TO_LAB)).tolist(), lab + _offset(lab))
     xyz = torch.where(root > _EDGE, root**3, 3 * _EDGE**2 * (root - 4 / 29))
     linear = _times(torch.linalg.inv(torch.tensor(_TO_XYZ)).tolist(), xyz).clamp(0, 1)
     curved = 1.055 * linear ** (1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, 12.92 * linear, curved).clamp(0, 1)
 
 
+def _converted(picture: Tensor, how: int) -> Tensor:
+    rows = cv2.cvtColor(picture.permute(1, 2, 0).contiguous().numpy(), how)
+    return torch.from_numpy(rows).permute(2, 0, 1)
+
+
+def _offset(like: Tensor) -> Tensor:
+    """L's constant, as a colour."""
+    return torch.tensor([16.0, 0.0, 0.0], device=like.device).view(3, 1, 1)
+
+
 def _look(lab: Tensor) -> Look:
-    return Look(lab.mean((1, 2), keepdim=True), lab.std((1, 2), correction=0, keepdim=True))
+    mean = lab.mean((1, 2), keepdim=True)
+    return Look(mean, (lab - mean).square().mean((1, 2), keepdim=True).sqrt())
 
 
 def _times(matrix: object, picture: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.feedback.color import keep_chroma, look, match, to_lab, to_rgb
+from pipeline.feedback.color import keep_chroma, lab_of, look, match, rgb_of, to_lab, to_rgb
 
 
 def picture(seed: int, low: float = 0.2, high: float = 0.8) -> torch.Tensor:
@@ -17,9 +17,11 @@ def picture(seed: int, low: float = 0.2, high: float = 0.8) -> torch.Tensor:
 def test_lab_is_that_of_opencv_and_comes_back():
     rgb = torch.cat([picture(1, 0, 1), picture(2, 0, 0.05)], dim=2)
     theirs = cv2.cvtColor(rgb.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2LAB)
-    ours = to_lab(rgb) - torch.tensor([16.0, 0, 0]).view(3, 1, 1)
+    ours = lab_of(rgb)
     assert np.abs(ours.permute(1, 2, 0).numpy() - theirs).max() < 0.4  # theirs comes out of a table
-    assert (to_rgb(to_lab(rgb)) - rgb).abs().max() < 1e-4
+    assert np.array_equal(to_lab(rgb).permute(1, 2, 0).numpy(), theirs)
+    assert (rgb_of(ours) - rgb).abs().max() < 1e-4
+    assert (to_rgb(to_lab(rgb)) - rgb).abs().max() < 1 / 255
 
 
 def test_chroma_is_the_sources_and_luma_the_dreams():
