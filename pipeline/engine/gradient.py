@@ -10,7 +10,7 @@ share of dL/dx, and shares that meet at a value are added. Weights are constants
 or computed for them. L itself is never computed either: its gradient at the activations starts the
 pass (`objectives.py`); for the mean of squares that is the activation itself.
 
-**The adjoints** (`operations.py`, `convolutions.py`):
+**The adjoints** (`operations.py`, `normalisations.py`, `convolutions.py`):
 
 - Convolution, stride 1, taps w[k], padding p: y[i] = sum_k w[k] x[i + k - p]. Collecting what x[j]
   took part in, dx[j] = sum_k w[k] g[j - k + p]: again a convolution, with the taps in reverse,
@@ -44,12 +44,11 @@ from torch import Tensor, fx, nn
 from pipeline.engine import cpu_kernels
 from pipeline.engine.convolutions import PictureConv2d
 from pipeline.engine.gpu_operations import on_gpu
-from pipeline.engine.graph import FlatNetwork
+from pipeline.engine.graph import ON_CPU, FlatNetwork
 from pipeline.engine.kernels import kernels_for
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.networks import Network, truncate
 from pipeline.engine.objectives import Match, Term, climb, seeds, vocabulary
-from pipeline.engine.operations import ON_CPU
 
 # The picture on which the two ways are compared; every layer of every network sees something in it.
 _TRIAL_SIDE = 112

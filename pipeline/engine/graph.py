@@ -10,10 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from pipeline.engine import operations
+from pipeline.engine import normalisations, operations
 from pipeline.engine.blocks import LRN, DivisiveNorm
-from pipeline.engine.convolutions import PictureConv2d
-from pipeline.engine.operations import ON_CPU, Builders, Operation, UnsupportedError
+from pipeline.engine.convolutions import Kernel, PictureConv2d
+from pipeline.engine.operations import Builders, Operation, UnsupportedError
+
+ON_CPU = Builders(
+    Kernel,
+    operations.convolution,
+    operations.relu,
+    operations.max_pool,
+    normalisations.response_norm,
+    operations.siblings,
+    operations.joined,
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,7 @@ def _operation(
         case LRN():
             return builders.response_norm(layer), [node]
         case DivisiveNorm():
-            return operations.divisive_norm(layer, builders.kernel), [node]
+            return normalisations.divisive_norm(layer, builders.kernel), [node]
         case nn.AvgPool2d():
             return operations.avg_pool(layer), [node]
     inputs = node.all_input_nodes

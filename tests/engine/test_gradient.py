@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.engine import cpu_kernels, memory, networks, operations, torch_kernels
+from pipeline.engine import cpu_kernels, memory, networks, normalisations, operations, torch_kernels
 from pipeline.engine.assembly import random_state
 from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.convolutions import Kernel
@@ -322,7 +322,7 @@ def test_adjoint_of_response_normalisation(channels, kernels):
     """Torch's own normalisation is the judge; alpha is large so that it matters."""
     layer = LRN(channels, alpha=0.5)
     x = torch.randn(2, channels, 5, 4).contiguous(memory_format=torch.channels_last)
-    y, g, slope = pulled(operations.response_norm(layer), x)
+    y, g, slope = pulled(normalisations.response_norm(layer), x)
     judge = nn.LocalResponseNorm(5, alpha=0.5, beta=0.75, k=1.0)
     torch.testing.assert_close(y, judge(x), rtol=1e-5, atol=1e-5)
     with torch.enable_grad():
@@ -336,7 +336,7 @@ def test_adjoint_of_divisive_normalisation():
     layer = DivisiveNorm(12)
     layer.gamma.uniform_(0, 0.5)
     x = torch.randn(2, 12, 5, 4).contiguous(memory_format=torch.channels_last)
-    y, g, slope = pulled(operations.divisive_norm(layer), x)
+    y, g, slope = pulled(normalisations.divisive_norm(layer), x)
     torch.testing.assert_close(y, layer(x), rtol=1e-5, atol=1e-5)
     with torch.enable_grad():
         wanted = differentiated(layer, x, g)
