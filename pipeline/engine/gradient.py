@@ -36,6 +36,7 @@ whole dream in bf16 on a CPU it is 1.35 to 1.95 times as fast as autograd, 1.26 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -107,7 +108,11 @@ class ImageGradient:
         analytic, self.path = _analytic(module, torch.device(device), dtype)
         self._network: Differentiable = analytic or Autograd(module)
         self._terms = tuple(terms)
-        self._mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
+        mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
+        # A whole row of it, since on a CPU torch would subtract three numbers at a time.
+        self._mean = cache(
+            lambda width: mean.expand(1, 3, 1, width).contiguous(memory_format=torch.channels_last)
+        )
         self._features: Sequence[Tensor | None] = [None] * len(self._terms)
         if guide is not None:
             with torch.no_grad():
@@ -138,10 +143,10 @@ class ImageGradient:
         ]
         directions, factor, value = seeds(climbs, weights)
         gradient = self._network.backward(tape, directions)
-        return gradient.float() * factor[:, None, None, None], value
+        return gradient.float().mul_(factor[:, None, None, None]), value
 
     def _activations(self, image: Tensor) -> tuple[Sequence[Tensor], Any]:
-        picture = image - self._mean
+        picture = image - self._mean(image.shape[3])
         return self._network.forward(picture.contiguous(memory_format=torch.channels_last))
 
 

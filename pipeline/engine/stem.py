@@ -68,7 +68,7 @@ class Stem:
         self._taps = taps.shape[1]
         self._pairs = self._half and bool(library.stem_pairs())
         if self._pairs:
-            self._adjoint = taps.unflatten(0, (-1, 2)).transpose(1, 2).contiguous()
+            self._adjoint = taps.view(-1, 2, self._taps).transpose(1, 2).contiguous()
         else:
             self._adjoint = taps.float().contiguous()
 

@@ -78,8 +78,8 @@ def error(a, b):
 def agree(slopes, wanted):
     """Whether gradients of a batch are the same but for rounding.
 
-    Where sums are rounded in another order, a ReLU or a pooling that was all but undecided may decide
-    the other way, in one picture and not in the next; what is wrong is wrong in all.
+    Where sums are rounded in another order, a ReLU or a pooling that was all but undecided may
+    decide the other way, in one picture and not in the next; what is wrong is wrong in all.
     """
     errors = sorted(error(a, b) for a, b in zip(slopes, wanted, strict=True))
     return errors[0] < 1e-5 and errors[-1] < 0.03
