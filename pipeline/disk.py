@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.media.ffmpeg import Size
 
-# A dreamed frame as PNG takes about 2 bytes a pixel; an output is small beside its frames.
-_FRAME_BYTES = 2.2
+# A dreamed frame is stored as it is; an output is small beside its frames.
+_FRAME_BYTES = 3.01
 # Of a working copy; clips of a camera and animations take 0.9 to 1.4.
 _COPY_BYTES = 1.4
 

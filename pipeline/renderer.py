@@ -212,15 +212,13 @@ def _dream(job: Job, missing: set[FrameId], listener: Listener) -> None:
 
 
 def _seeds(job: Job, batch: Batch, composite: "Composite") -> "Tensor":
-    import torch
+    from pipeline.feedback.seed import stacked
 
-    return torch.stack(
-        [
-            composite.seed(
-                node, [job.stores[parent.input].read(parent.frame) for parent in node.parents]
-            )
-            for node in batch.nodes
-        ]
+    return stacked(
+        composite.seed(
+            node, [job.stores[parent.input].read(parent.frame) for parent in node.parents]
+        )
+        for node in batch.nodes
     )
 
 

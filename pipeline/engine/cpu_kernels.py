@@ -6,7 +6,7 @@ compiler (pyproject.toml). Elsewhere PyTorch's operators do the work, up to a th
 """
 
 import ctypes
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -59,12 +59,18 @@ def cascade(gradient: Tensor, sigmas: Tensor, radius: int) -> tuple[Tensor, Tens
     gradient = lying(gradient)
     n, c, h, w = gradient.shape
     to, sums = torch.empty_like(gradient), torch.empty(n, h)
-    taps = gaussians(sigmas, radius)[..., radius:].contiguous()
+    taps = _taps(tuple(sigmas.tolist()), radius)
     if loaded().cascade(
         address(gradient), address(to), address(sums), *_sides(gradient), address(taps), radius
     ):
         raise MemoryError("no memory for one row of a picture")
     return to, sums / (c * h * w)
+
+
+@lru_cache(1024)  # every frame has the same steps
+def _taps(sigmas: tuple[float, ...], radius: int) -> Tensor:
+    """The middle and one side of every Gaussian."""
+    return gaussians(torch.tensor(sigmas), radius)[..., radius:].contiguous()
 
 
 def climb(

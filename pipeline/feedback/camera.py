@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ _SLICES_PER_SECOND = 120
 # Width of the soft edge of a keyframe inside its neighbour, as a share of the shorter side: wide
 # enough that no frame is seen inside the frame.
 _FEATHER = 0.08
+_WAYS = 4  # from keyframes to frames between them that are remembered
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,9 @@ class CameraFeedback:
         self._carry = carry
         self._device = device
         self._reached = (0, Similarity())  # where the camera has come from the first frame
+        # A steady camera goes the same ways between all keyframes.
+        self._coverage = lru_cache(2 * _WAYS)(self._find_coverage)
+        self._later_share = lru_cache(_WAYS)(self._find_later_share)
 
     def seed(self, node: Node, source: Callable[[int], Frame], parents: Sequence[Frame]) -> Tensor:
         """Make a frame's seed, see `Feedback.seed`.
@@ -216,28 +221,32 @@ class CameraFeedback:
         if not parents:
             return to_tensor(source(node.id.frame), self._device)
         sides = parents[:-1] if node.share else parents
-        matrices = [
-            self.path.matrix(self.path.hop(parent.frame, node.id.frame))
-            for parent in node.parents[: len(sides)]
-        ]
+        ways = [self.path.hop(parent.frame, node.id.frame) for parent in node.parents[: len(sides)]]
         moved = [
-            self._faded(warp(to_tensor(picture, self._device), matrix), node, parent)
-            for picture, matrix, parent in zip(sides, matrices, node.parents, strict=False)
+            self._faded(warp(to_tensor(picture, self._device), self.path.matrix(way)), node, parent)
+            for picture, way, parent in zip(sides, ways, node.parents, strict=False)
         ]
         turned = moved[0]
         if node.share:
             turned = dissolve(moved[0], to_tensor(parents[-1], self._device), node.share)
         if len(moved) == 1:
             return turned
-        shares = [coverage(matrix, self.path.size, self._device) for matrix in matrices]
         early, late = (p.frame for p in node.parents[:2])
         near = (node.id.frame - early) / (late - early)
-        # The tiny rest decides where neither reaches: the reflected border of the earlier one.
-        first = (1 - near) * shares[0] + 1e-3
-        second = near * shares[1] + 1e-6
-        filled = torch.lerp(moved[0], moved[1], second / (first + second))
+        filled = torch.lerp(moved[0], moved[1], self._later_share(ways[0], ways[1], near))
         # The later side brings as much of the beginning as is due; where it does not reach, none.
-        return torch.lerp(turned, filled, shares[1]) if node.share else filled
+        return torch.lerp(turned, filled, self._coverage(ways[1])) if node.share else filled
+
+    def _find_coverage(self, way: Similarity) -> Tensor:
+        return coverage(self.path.matrix(way), self.path.size, self._device)
+
+    def _find_later_share(self, early: Similarity, late: Similarity, near: float) -> Tensor:
+        """How much the later of two sides counts, float32 [3, H, W]."""
+        # The tiny rest decides where neither reaches: the reflected border of the earlier one.
+        first = (1 - near) * self._coverage(early) + 1e-3
+        second = near * self._coverage(late) + 1e-6
+        share = second / (first + second)
+        return share[:, :, None].repeat(1, 1, 3).permute(2, 0, 1)
 
     def _faded(self, picture: Tensor, node: Node, parent: FrameId) -> Tensor:
         """Let go of contrast for the time since an earlier parent."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.feedback.color import Look, keep_chroma, match
-from pipeline.feedback.seed import Feedback, to_pictures, to_tensor, upload
+from pipeline.feedback.seed import Feedback, stacked, to_pictures, to_tensor, upload
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.masks import Mask
 from pipeline.plan import FrameId, Node
@@ -85,8 +85,8 @@ class Composite:
         """
         if not (self._masks or any(self._keep_colors) or any(self._wanted)):
             return dreams
-        return torch.stack(
-            [self._finished(node.id, dream) for node, dream in zip(nodes, dreams, strict=True)]
+        return stacked(
+            self._finished(node.id, dream) for node, dream in zip(nodes, dreams, strict=True)
         )
 
     def close(self) -> None:

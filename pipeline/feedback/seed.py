@@ -1,8 +1,9 @@
 """What a feedback is, and pictures to tensors and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,7 +38,9 @@ class Feedback(Protocol):
 
 
 def to_tensor(picture: Frame, device: torch.device | str) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
+    """uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1], of the same order in memory."""
+    if torch.device(device).type == "cpu":  # in one pass
+        return torch.from_numpy(np.divide(picture, 255, dtype=np.float32)).permute(2, 0, 1)
     return upload(picture, device).permute(2, 0, 1).float() / 255
 
 
@@ -47,6 +50,14 @@ def upload(array: NDArray[Any], device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def stacked(pictures: Iterable[Tensor]) -> Tensor:
+    """Put pictures, [3, H, W], into one tensor, [N, 3, H, W], channels_last as the engine wants it.
+
+    (`torch.stack` would bring those that lie so already into another order.)
+    """
+    return torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
 
 
 def to_pictures(dreams: Tensor) -> list[Frame]:
