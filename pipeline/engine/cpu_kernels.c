@@ -16,8 +16,8 @@ int version(void) { return 2; }
 
 enum { REACH = 2, GAUSSIANS = 3, MOST_RADIUS = 4 };
 
-void max_pool(const void *x, void *y, uint8_t *places, const struct pooling *p, int half_x,
-              int half_y)
+void max_pool(const void *x, void *y, uint8_t *places, const struct pooling *p, int rectified,
+              int half_x, int half_y)
 {
 #pragma omp parallel for
     for (long row = 0; row < (long)p->n * p->rows; row++) {
@@ -27,11 +27,11 @@ void max_pool(const void *x, void *y, uint8_t *places, const struct pooling *p, 
         for (int i = reach.first; i < reach.end; i++)
             window[i] = (const char *)x + bytes((above + i) * p->width * p->channels, half_x);
         if (half_x)
-            pool_row(window, y, places, p, row, 1, 1);
+            pool_row(window, y, places, p, row, rectified, 1, 1);
         else if (half_y)
-            pool_row(window, y, places, p, row, 0, 1);
+            pool_row(window, y, places, p, row, rectified, 0, 1);
         else
-            pool_row(window, y, places, p, row, 0, 0);
+            pool_row(window, y, places, p, row, rectified, 0, 0);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { MOST_CHANNELS = 2048, MOST_ROWS = 255 };
+enum { NOWHERE = 255 }; /* the place in a pooling window to which no gradient goes */
 
 typedef uint16_t bfloat16;
 
@@ -77,9 +78,10 @@ static inline struct reach reach_of(const struct pooling *p, long row)
     return (struct reach){top, larger(-top, 0), smaller(p->height - top, p->size[0])};
 }
 
-/* Make row `row` of the result of `x`, the window's rows, of which those in the picture are read. */
+/* Make row `row` of the result of `x`, the window's rows, of which those in the picture are read. If
+ * `x` is a ReLU's result, its zeros are of no place. */
 static inline void pool_row(const void *const *x, void *y, uint8_t *places, const struct pooling *p,
-                            long row, int half_x, int half_y)
+                            long row, int rectified, int half_x, int half_y)
 {
     int32_t best[MOST_CHANNELS], place[MOST_CHANNELS];
     const int c = p->channels;
@@ -105,7 +107,7 @@ static inline void pool_row(const void *const *x, void *y, uint8_t *places, cons
 #pragma omp simd
         for (int k = 0; k < c; k++) {
             put(y, at + k, float_of(ordered(best[k])), half_y);
-            places[at + k] = place[k];
+            places[at + k] = rectified && best[k] <= 0 ? NOWHERE : place[k];
         }
     }
 }
@@ -125,6 +127,16 @@ static inline void pool_row_backward(const void *g, const uint8_t *places, void 
         const int x = column + p->padding[1];
         const int begin = larger(x - p->size[1] + p->stride[1], 0) / p->stride[1];
         const int stop = smaller(x / p->stride[1], p->columns - 1);
+        if (first == last && begin == stop) { /* windows side by side: there is one */
+            const long at = ((above + first) * p->columns + begin) * c;
+            const int here = (y - first * p->stride[0]) * p->size[1] + x - begin * p->stride[1];
+#pragma omp simd
+            for (int k = 0; k < c; k++) {
+                const float sent = get(g, at + k, half);
+                put(to, (long)column * c + k, places[at + k] == here ? sent : 0, half_to);
+            }
+            continue;
+        }
         memset(sum, 0, c * sizeof *sum);
         for (int i = first; i <= last; i++)
             for (int j = begin; j <= stop; j++) {

@@ -90,25 +90,28 @@ def climb(
     return to
 
 
-def max_pool(x: Tensor, window: Window, result: torch.dtype) -> tuple[Tensor, Tensor]:
+def max_pool(
+    x: Tensor, window: Window, result: torch.dtype, *, rectified: bool = False
+) -> tuple[Tensor, Tensor]:
     """Take the largest of every window.
 
     Args:
         x: float32 or bfloat16 [N, C, H, W].
         window: of the pooling.
         result: precision of the maxima, x's or a lower one.
+        rectified: x is a ReLU's result, and gradients are to be pulled back through that as well.
 
     Returns:
         The maxima, channels_last; and uint8, where in its window each stood, row by row (the first
-        of equals).
+        of equals), or NOWHERE for a zero of a ReLU.
     """
     x = lying(x)
     n, c = x.shape[:2]
     size = (n, c, *window.pooled(*x.shape[2:]))
     y = torch.empty(size, dtype=result, memory_format=torch.channels_last)
     places = torch.empty(size, dtype=torch.uint8, memory_format=torch.channels_last)
-    halves = (int(x.dtype == torch.bfloat16), int(result == torch.bfloat16))
-    loaded().max_pool(address(x), address(y), address(places), pooling(x.shape, window), *halves)
+    told = (int(rectified), int(x.dtype == torch.bfloat16), int(result == torch.bfloat16))
+    loaded().max_pool(address(x), address(y), address(places), pooling(x.shape, window), *told)
     return y, places
 
 

@@ -165,9 +165,9 @@ int stem(const float *x, const float *weights, const float *bias, void *y, uint8
                 }
             }
             if (half)
-                pool_row(window, y, places, pool, row, 0, 1);
+                pool_row(window, y, places, pool, row, 1, 0, 1);
             else
-                pool_row(window, y, places, pool, row, 0, 0);
+                pool_row(window, y, places, pool, row, 1, 0, 0);
         }
         free(padded);
         free(lines);

@@ -70,7 +70,7 @@ def convolution(
     """Convolve, and do at once the ReLU behind it and the pooling behind that.
 
     A maximum is positive where the value it came from is: the ReLU's mask may as well be applied
-    to the gradient at the pool's result, which is smaller.
+    to the gradient at the pool's result, which is smaller; compiled kernels do it as they go.
     """
     padding, stride = spacing(layer)
     window = window_of(pool) if pool else None
@@ -79,23 +79,26 @@ def convolution(
     kernel = Kernel(layer.weight, layer.bias, padding, stride)
     result = layer.result if isinstance(layer, PictureConv2d) else layer.weight.dtype
     pull = adjoint(layer.weight.to(result), padding, stride)
-    pools = cpu_kernels if cpu_kernels.library() else pooling
+    compiled = cpu_kernels.library() is not None
 
     def forward(x: Tensor) -> Results:
         y, pooled = kernel(x, relu=relu), None
         if window:
             shape = y.shape
-            y, places = pools.max_pool(y, window, result)
+            if compiled:
+                y, places = cpu_kernels.max_pool(y, window, result, rectified=relu)
+            else:
+                y, places = pooling.max_pool(y, window, result)
             pooled = places, window, shape
         y = y.to(result)
         return (y,), (y if relu else None, pooled, x.shape)
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         (g,), (y, pooled, shape) = gradients, saved
-        if relu:
+        if relu and not (pooled and compiled):
             g = _masked(g, y)
         if pooled:
-            g = pools.max_pool_backward(g, *pooled)
+            g = (cpu_kernels if compiled else pooling).max_pool_backward(g, *pooled)
         return (pull(g, shape, arrived[0]),)
 
     return Operation(forward, backward)

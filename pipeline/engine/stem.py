@@ -114,8 +114,6 @@ class Stem:
         Returns:
             float32 [N, 3, H, W], channels_last.
         """
-        if self._window:  # a maximum is positive where the value it came from is
-            g = torch.ops.aten.threshold_backward(g, y, 0)
         g, y = lying(g), lying(y)
         to = torch.empty(shape, memory_format=torch.channels_last)
         shapes, whole = self._shapes(shape)

@@ -47,6 +47,26 @@ def test_there_and_back_equal_torchs(way, name, n, size):
     assert back.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.skipif(not cpu_kernels.library(), reason="kernels are not compiled here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_gradient_passes_a_relu_that_let_nothing_through(name, dtype):
+    before = torch.randn(2, 5, 13, 17).to(dtype).contiguous(memory_format=torch.channels_last)
+    before[:, :, :6] -= 9  # whole windows of zeros
+    exact = before.float().requires_grad_()
+    wanted = LAYERS[name](exact.relu())
+    g = torch.randn(wanted.shape).to(dtype)
+    (pulled,) = torch.autograd.grad(wanted, exact, g.float())
+
+    window = window_of(LAYERS[name])
+    y, places = cpu_kernels.max_pool(before.relu(), window, dtype, rectified=True)
+    back = cpu_kernels.max_pool_backward(g, places, window, before.shape)
+
+    assert torch.equal(y.float(), wanted)
+    assert (back[:, :, :4] == 0).all()
+    torch.testing.assert_close(back, pulled.to(dtype))
+
+
 def test_windows_side_by_side_are_planes_of_their_own():
     x = torch.randn(2, 3, 8, 6).contiguous(memory_format=torch.channels_last)
     _, places = pooling.max_pool(x, window_of(nn.MaxPool2d(2)), x.dtype)
