@@ -1,6 +1,6 @@
 """What the engine is measured at: the defaults of the field's programs, and our own.
 
-- A: a 600 pixel wide picture through VGG16, four octaves of 1.8, ten steps each.
+- A: a 600 pixel wide picture through VGG16, four octaves of 1.8, ten steps each; four at once.
 - B: BVLC GoogLeNet as the first DeepDream used it. C: the same network, two octaves and 51 steps.
 - D: other networks at B's work. E: B at other sizes. F: B in batches.
 - S: what this project ships.
@@ -56,6 +56,7 @@ def _b(name: str, size: tuple[int, int] = (640, 360), batch: int = 1) -> Work:
 
 WORKS = (
     Work("A", "vgg16", "relu4_3", (600, 338), ratio=1.8),
+    Work("A/batch", "vgg16", "relu4_3", (600, 338), ratio=1.8, batch=4),
     Work("A/small", "vgg16", "relu4_3", (320, 240), ratio=1.8),
     _b("B"),
     Work("C", "bvlc_googlenet", "inception_4d_3x3_reduce", (512, 384), 2, 1 / 0.6, 51),
