@@ -1,10 +1,7 @@
 /* What a step does besides convolving, on a CPU: each in one pass over memory, on all cores.
  *
- * cpu_kernels.py calls these functions, and torch_kernels.py says what they compute. Pictures lie as
- * [N, H, W, C], of float or, if `half`, of bfloat16; whatever is added up is added up in float.
- * Threads take rows of the result, so no two write to one place and sums have a fixed order. The
- * innermost loops run over channels and are plain enough for compilers to vectorise; the `half` that
- * they ask for is a constant wherever they are inlined.
+ * cpu_kernels.py calls these functions, and torch_kernels.py says what they compute. Threads take
+ * rows of the result, so no two write to one place and sums have a fixed order.
  */
 #include "cpu_kernels.h"
 

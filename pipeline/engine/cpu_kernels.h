@@ -1,8 +1,8 @@
 /* What the kernels share: numbers in two precisions, and a row of a pooling.
  *
- * Pictures lie as [N, H, W, C], of float or, if `half`, of bfloat16; whatever is added up is added up
- * in float. Innermost loops run over channels and are plain enough for compilers to vectorise; the
- * `half` that they ask for is a constant wherever they are inlined.
+ * Pictures lie as [N, H, W, C], of float or, if `half`, of bfloat16; whatever is added up is added
+ * up in float. Innermost loops run over channels and are plain enough for compilers to vectorise;
+ * the `half` that they ask for is a constant wherever they are inlined.
  */
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
@@ -78,8 +78,8 @@ static inline struct reach reach_of(const struct pooling *p, long row)
     return (struct reach){top, larger(-top, 0), smaller(p->height - top, p->size[0])};
 }
 
-/* Make row `row` of the result of `x`, the window's rows, of which those in the picture are read. If
- * `x` is a ReLU's result, its zeros are of no place. */
+/* Make row `row` of the result of `x`, the window's rows, of which those in the picture are read.
+ * If they are a ReLU's result (`rectified`), zeros are of no place. */
 static inline void pool_row(const void *const *x, void *y, uint8_t *places, const struct pooling *p,
                             long row, int rectified, int half_x, int half_y)
 {

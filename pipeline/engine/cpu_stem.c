@@ -1,4 +1,4 @@
-/* A network's first convolution, of a picture's three channels, with the ReLU and pooling behind it.
+/* A network's first convolution, of three channels, with the ReLU and the pooling behind it.
  *
  * General kernels leave most of a vector register empty here, whose width is that of many channels,
  * and write the largest activation of the network to memory to read it once. These fill registers
@@ -121,14 +121,8 @@ static void convolve_row(const float *x, const float *weights, const float *bias
         to[k] = to[k] > 0 ? to[k] : 0;
 }
 
-static inline void narrow(const float *from, void *to, long first, long count, int half)
-{
-#pragma omp simd
-    for (long k = 0; k < count; k++)
-        put(to, first + k, from[k], half);
-}
-
-/* `weights` are [down, along, colour, channel]; `pool` may be null. Returns whether memory ran out. */
+/* `weights` are [down, along, colour, channel]. `pool` is null for no pooling, which is there for
+ * `half` only. Returns whether memory ran out. */
 int stem(const float *x, const float *weights, const float *bias, void *y, uint8_t *places,
          const struct stem *s, const struct pooling *pool, int half)
 {
@@ -147,10 +141,9 @@ int stem(const float *x, const float *weights, const float *bias, void *y, uint8
                 continue;
             if (!pool) {
                 convolve_row(x, weights, bias, lines, padded, s, row);
-                if (half)
-                    narrow(lines, y, row * line, line, 1);
-                else
-                    narrow(lines, y, row * line, line, 0);
+#pragma omp simd
+                for (long k = 0; k < line; k++)
+                    put(y, row * line + k, lines[k], 1);
                 continue;
             }
             const struct reach reach = reach_of(pool, row);
@@ -300,8 +293,8 @@ ALWAYS void send_row(const void *g, const void *y, const uint8_t *places, const 
 }
 
 /* Add up what was sent to one row of the picture, as many pixels at once as one step of a window
- * passes. `sent` is what the rows of the gradient sent that reach it, by those of their taps that do;
- * each row has columns of zeros before and behind. `to` has room for the padding, and for a vector. */
+ * passes. `sent` is what the rows of the gradient sent that reach it, by those taps that do; each
+ * row has columns of zeros before and behind. `to` has room for the padding, and for a vector. */
 ALWAYS void gather(const float *const *sent, int count, float *to, int groups, int taps,
                    const int stride, const int size)
 {

@@ -31,8 +31,8 @@ pass (`objectives.py`); for the mean of squares that is the activation itself.
 for networks made of these operations (all but mobilenet_v3_large). It calls operators that PyTorch
 does not promise to keep, so it is tried against autograd when it is made, and autograd does the
 work if anything is missing or disagrees; `ImageGradient.path` says which of the two it is. Over a
-whole dream in bf16 on a CPU it is 1.35 to 1.95 times as fast as autograd, 1.26 to 1.43 times where
-`cpu_kernels.c` could not be compiled; for a VGG, little but large convolutions, 1.06 at most.
+whole dream in bf16 on a CPU it is 1.34 to 1.93 times as fast as autograd, 1.17 to 1.43 times where
+the kernels in C could not be compiled; for a VGG, little but large convolutions, 1.16 and 1.09.
 """
 
 from collections.abc import Sequence
