@@ -91,5 +91,6 @@ def open_job(
             raise
         manifest.record_inputs(inputs)
         manifest.check_guide(config.dream.guide)
+        manifest.check_weights(config.dream.weights)
         stores = [stack.enter_context(FrameStore(each.folder)) for each in inputs]
         yield Job(config, inputs, stores, manifest)

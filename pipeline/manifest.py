@@ -6,6 +6,7 @@ how work was divided when memory ran short), `engine` (model, weights, gradient,
 is one), `outputs` (settings and files of each), `finished`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,27 @@ class Manifest:
         if guide is not None and before not in (None, fingerprint(Path(guide.path))):
             raise ResumeError(
                 f"{self.folder} was begun with another guide ({guide.path} changed since); "
+                "use another `name`, or --overwrite to start again"
+            )
+
+    def check_weights(self, path: str | None) -> None:
+        """See that a file of weights is the one that the frames were dreamed with, if any were.
+
+        Args:
+            path: of the user's own file, if that is asked for.
+
+        Raises:
+            ResumeError: it is not.
+        """
+        before = self._data.get("engine", {}).get("weights")
+        own = Path(path).expanduser() if path else None
+        if before is None or own is None or not own.is_file():  # a finished render needs none
+            return
+        with own.open("rb") as file:
+            now = hashlib.file_digest(file, "sha256").hexdigest()
+        if now != before:
+            raise ResumeError(
+                f"{self.folder} was begun with other weights ({path} changed since); "
                 "use another `name`, or --overwrite to start again"
             )
 

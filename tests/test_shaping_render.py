@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pipeline.config import config_from
 from pipeline.dryrun import dry_run
@@ -14,6 +14,7 @@ from pipeline.engine.assembly import random_state
 from pipeline.errors import ConfigError, InputError, ResumeError, WeightsError
 from pipeline.renderer import encode, render
 
+DREAMNET = Path(__file__).parents[1] / "pipeline/engine/dreamnet.safetensors"
 SMALL = {
     "name": "small",
     "source": {"kind": "noise", "size": [96, 64], "frames": 3},
@@ -101,6 +102,27 @@ def test_a_guide_that_changed_is_refused_whether_or_not_the_render_is_finished(t
     picture(path, 2)
     assert render(guided, root=tmp_path, overwrite=True).dreamed == 3
     assert frames_of(folder)["000002.png"] != last
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_weights_that_changed_are_refused_whether_or_not_the_render_is_finished(tmp_path, finished):
+    path = tmp_path / "own.safetensors"
+    state = load_file(DREAMNET)
+    save_file(state, path)
+    own = config(weights=str(path))
+    folder = render(own, root=tmp_path).folder
+    assert render(own, root=tmp_path).dreamed == 0
+    if not finished:
+        (folder / "frames/000002.png").unlink()
+    old = frames_of(folder)
+    save_file({name: tensor * 0.9 for name, tensor in state.items()}, path)
+    for attempt in (render, encode):
+        with pytest.raises(ResumeError, match=r"other weights \(.*own\.safetensors changed"):
+            attempt(own, root=tmp_path)
+    assert frames_of(folder) == old
+    assert render(own, root=tmp_path, overwrite=True).dreamed == 3
+    path.unlink()
+    assert render(own, root=tmp_path).dreamed == 0
 
 
 def test_a_guide_that_cannot_be_used_is_refused_before_anything_is_written(tmp_path):
