@@ -76,6 +76,7 @@ class FrameStore:
         self._journal = folder / "frames.jsonl"
         self._mend_journal()
         self._recent: OrderedDict[int, Frame] = OrderedDict()
+        self._reading = threading.Lock()
         self.recent = recent
         # One batch being written and one waiting: a kill loses no more than two.
         self._queue: queue.Queue[list[tuple[FrameRecord, Frame]] | None] = queue.Queue(maxsize=1)
@@ -114,21 +115,24 @@ class FrameStore:
         self._queue.put(list(zip(records, pictures, strict=True)))
 
     def read(self, frame: int) -> Frame:
-        """A stored frame, uint8 RGB [H, W, 3].
+        """A stored frame, uint8 RGB [H, W, 3]; several threads may read.
 
         Raises:
             ResumeError: it is not there.
         """
-        if frame in self._recent:
-            self._recent.move_to_end(frame)
+        with self._reading:
+            if frame in self._recent:
+                self._recent.move_to_end(frame)
+                return self._recent[frame]
+            if not self.path(frame).exists():
+                self.flush()  # it may still be waiting to be written
+            picture = cv2.imread(str(self.path(frame)), cv2.IMREAD_COLOR_RGB)
+            if picture is None:
+                raise ResumeError(
+                    f"{self.path(frame)} is missing or damaged; render again to mend it"
+                )
+            self._remember(frame, picture.astype(np.uint8, copy=False))
             return self._recent[frame]
-        if not self.path(frame).exists():
-            self.flush()  # it may still be waiting to be written
-        picture = cv2.imread(str(self.path(frame)), cv2.IMREAD_COLOR_RGB)
-        if picture is None:
-            raise ResumeError(f"{self.path(frame)} is missing or damaged; render again to mend it")
-        self._remember(frame, picture.astype(np.uint8, copy=False))
-        return self._recent[frame]
 
     def forget(self) -> None:
         """Keep none of its frames in memory: no more will inherit from them."""

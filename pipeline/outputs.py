@@ -1,9 +1,10 @@
 """What a config's `outputs` ask for, made from the frame store without dreaming again."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import yaml
@@ -20,7 +21,7 @@ from pipeline.config import (
     WebpOutput,
     resolved_dict,
 )
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, EncodeError
 from pipeline.frames import FrameStore
 from pipeline.manifest import Wanted
 from pipeline.media.encode import encode_mp4, encode_webm
@@ -34,11 +35,15 @@ from pipeline.sheets import frame_sheet, map_sheet
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """The frames of a store, from `first` on, as a sequence of uint8 RGB [H, W, 3]."""
+    """The frames of a store, from `first` on, as a sequence of uint8 RGB [H, W, 3].
+
+    It ends with an error once `stopped` is set, and so does what is being made of it.
+    """
 
     store: FrameStore
     count: int
     first: int = 0
+    stopped: Event = field(default_factory=Event)
 
     def __len__(self) -> int:
         return self.count - self.first
@@ -46,20 +51,21 @@ class StoredFrames:
     def __getitem__(self, frame: int, /) -> Frame:
         if not 0 <= frame < len(self):
             raise IndexError(frame)
+        if self.stopped.is_set():
+            raise EncodeError("stopped")
         return self.store.read(self.first + frame)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[frame] for frame in range(len(self)))
 
 
-def write_output(want: Wanted, store: FrameStore, config: Config, *, first: int = 0) -> list[Path]:
+def write_output(want: Wanted, frames: StoredFrames, config: Config) -> list[Path]:
     """Write one output.
 
     Args:
         want: which, of which input.
-        store: the dreamed frames, all of them there.
+        frames: the dreamed frames that it shows, all of them there.
         config: of the render; it travels inside the file.
-        first: the frame that outputs begin with; they count from it.
 
     Returns:
         The files, in order.
@@ -70,7 +76,6 @@ def write_output(want: Wanted, store: FrameStore, config: Config, *, first: int 
         WeightsError: feature maps of a network whose weights are not here.
     """
     source, output, comment = want.input.source, want.output, portable_text(config)
-    frames = StoredFrames(store, len(source.sizes), first)
     path = want.input.folder / want.file
     match output:
         case Mp4Output():

@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from pipeline import build
 from pipeline.build_feedback import make_composite
 from pipeline.config import Config
 from pipeline.disk import check_disk
-from pipeline.errors import ResumeError
+from pipeline.errors import PipelineError, ResumeError
 from pipeline.frames import FrameRecord, FrameStore
 from pipeline.ingested import Progress
 from pipeline.job import Job, open_job
+from pipeline.manifest import Wanted
 from pipeline.media.facts import COPY, MASK
-from pipeline.outputs import write_output
+from pipeline.outputs import StoredFrames, write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining
 from pipeline.runtime import describe, resolve_runtime
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.feedback.composite import Composite
+
+_OUTPUTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -240,17 +245,41 @@ def _store(
 
 
 def _encode(job: Job, listener: Listener) -> int:
-    """Make the outputs that are missing or stale; returns how many."""
+    """Make the outputs that are missing or stale; returns how many.
+
+    Several at a time: not all that an encoder does is done on several cores. What could be written
+    is recorded, whatever became of the others.
+    """
     stale = job.manifest.stale_outputs(job.config, job.inputs)
-    for want in stale:
+    stopped = Event()
+    failures: list[PipelineError] = []
+
+    def write(want: Wanted) -> tuple[list[Path], float]:
         start = time.perf_counter()
-        store = job.stores[job.inputs.index(want.input)]
-        first = build.first_shown(want.input.config)
-        paths = write_output(want, store, want.input.config, first=first)
-        job.manifest.record_output(want, paths)
-        several = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        name = paths[0].relative_to(job.manifest.folder)
-        listener.notice(f"wrote {name}{several} in {time.perf_counter() - start:.1f} s")
+        store, config = job.stores[job.inputs.index(want.input)], want.input.config
+        count = len(want.input.source.sizes)
+        frames = StoredFrames(store, count, build.first_shown(config), stopped)
+        return write_output(want, frames, config), time.perf_counter() - start
+
+    with ThreadPoolExecutor(_OUTPUTS_AT_ONCE, thread_name_prefix="encode") as pool:
+        running = {pool.submit(write, want): want for want in stale}
+        try:
+            for done in as_completed(running):
+                try:
+                    paths, seconds = done.result()
+                except PipelineError as failure:
+                    failures.append(failure)
+                    continue
+                job.manifest.record_output(running[done], paths)
+                several = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+                name = paths[0].relative_to(job.manifest.folder)
+                listener.notice(f"wrote {name}{several} in {seconds:.1f} s")
+        except BaseException:  # Ctrl-C, above all
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failures:
+        raise failures[0]
     job.manifest.finish()
     return len(stale)
 

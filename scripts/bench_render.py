@@ -146,7 +146,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
         ("decode", ingested, "ingest"),
         ("seeds", renderer, "_seeds"),
         ("dream", Dreamer, "__call__"),
-        ("encode", renderer, "write_output"),
+        ("encode", renderer, "_encode"),
         ("read", WorkingCopy, "read"),
         ("flow", ways, "find_motion"),
         ("png", frames, "encode_png"),

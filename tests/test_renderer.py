@@ -16,8 +16,9 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from pipeline import renderer
 from pipeline.config import config_from, config_hash, resolved_dict
-from pipeline.errors import ConfigError, InputError, PipelineError, ResumeError
+from pipeline.errors import ConfigError, EncodeError, InputError, PipelineError, ResumeError
 from pipeline.frames import read_journal
 from pipeline.media import ffmpeg
 from pipeline.media.gif import read_gif
@@ -248,6 +249,40 @@ def test_outputs_are_made_again_from_the_store(tmp_path):
     (folder / "frames/000003.png").unlink()
     with pytest.raises(ResumeError, match="8 of 9 frames"):
         encode(config(), root=tmp_path)
+
+
+def test_an_output_that_cannot_be_written_takes_no_other_along(tmp_path):
+    with pytest.raises(EncodeError, match="max_mb"):
+        render(config("outputs=[{kind: gif, max_mb: 1e-6}, mp4, png]"), root=tmp_path)
+    assert probe(tmp_path / "small/small.mp4").size == (96, 64)
+    assert not list((tmp_path / "small").glob("*.gif"))
+    done = render(config("outputs=[gif, mp4, png]"), root=tmp_path)
+    assert (done.dreamed, done.encoded) == (0, 1)
+
+
+def test_who_stops_an_encoder_does_not_wait_for_the_other(tmp_path, monkeypatch):
+    render(config(), root=tmp_path)
+    ended = []
+
+    def write_output(want, frames, config):
+        if want.output.kind == "poster":
+            path = want.input.folder / want.file
+            path.touch()
+            return [path]
+        try:
+            while True:
+                frames[0]
+        except EncodeError:
+            ended.append(want.output.kind)
+            raise
+
+    def stop(notice):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(renderer, "write_output", write_output)
+    with pytest.raises(KeyboardInterrupt):
+        encode(config("outputs=[gif, poster]"), root=tmp_path, listener=Listener(notice=stop))
+    assert ended == ["gif"]
 
 
 def photo(path: Path, size: tuple[int, int], seed: int) -> Path:
