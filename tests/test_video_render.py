@@ -218,7 +218,7 @@ def test_batches_change_a_dream_only_by_rounding(tmp_path, clip):
 def test_a_disk_without_room_for_the_working_copy_is_refused_before_it_is_made(
     tmp_path, clip, monkeypatch
 ):
-    frames, copy = 21 * 128 * 96 * 2.2, 21 * 128 * 96 * 1.4
+    frames, copy = 21 * 128 * 96 * 3.01, 21 * 128 * 96 * 1.4
     usage = type("Usage", (), {"free": round(frames + copy / 2)})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(PipelineError, match="needs about 1 MB and the disk has 1 MB") as error:
