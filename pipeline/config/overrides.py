@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 
 from pipeline.config.document import Document, KeyPath, dotted, override_problem
 from pipeline.config.walk import (
@@ -100,7 +101,8 @@ def _opened(
     """Return the map or list at a key, made from a shorthand or from the default if need be."""
     present = key in (range(len(holder)) if isinstance(holder, list) else holder)
     value = holder[key] if present else _default(path, document.data, root)
-    value = expanded(annotation, value)
+    with suppress(PydanticCustomError):  # what no shorthand takes is told of as it stands
+        value = expanded(annotation, value)
     if value is None:
         value = {}
     if not isinstance(value, dict | list):

@@ -194,3 +194,12 @@ def test_a_wrong_override_is_quoted(complaints, override: str, message: str) -> 
     lines = complaints(NOISE, override)
     assert len(lines) == 1
     assert lines[0].startswith(message)
+
+
+def test_settings_of_what_is_no_block_are_refused_beside_it(complaints) -> None:
+    lines = complaints(NOISE, "dream.layers=false", "dream.layers.mixed4a=1")
+    assert [line.partition(": ")[0] for line in lines] == [
+        'override "dream.layers.mixed4a=1"',
+        'override "dream.layers=false"',
+    ]
+    assert lines[0].endswith("dream.layers has no settings of its own")
