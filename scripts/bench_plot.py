@@ -95,6 +95,7 @@ def _label(row: Row, across: str) -> str:
 def _lines(rows: Sequence[Row], place: Callable[[Row], float]) -> list[Line]:
     if not rows:
         return []
+    rows = sorted(rows, key=place)  # a row that was measured again stands last in its file
     lines = []
     for way, colour in _COLOURS.items():
         lines.append(Line(way, [(place(r), r.costs[way].wall) for r in rows], colour))

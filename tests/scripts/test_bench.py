@@ -166,6 +166,16 @@ def test_tables_go_between_the_markers(tmp_path):
         bench_results.publish(page, empty, empty, None)
 
 
+def test_the_plot_does_not_depend_on_the_order_of_measuring(tmp_path):
+    drawn = []
+    for order in (1, -1):
+        works = {row.work.name: row for row in list(rows_measured(None))[::order]}
+        path = tmp_path / f"{order}.png"
+        bench_plot.draw(path, [Results(tmp_path / "x.json", HERE, works, {})])
+        drawn.append(path.read_bytes())
+    assert drawn[0] == drawn[1]
+
+
 def test_the_plot_shows_every_line(tmp_path):
     results = Results(tmp_path / "x.json", HERE, {}, {})
     results.works = {row.work.name: row for row in rows_measured(None)}
