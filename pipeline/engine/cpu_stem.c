@@ -20,7 +20,7 @@ enum { COLOURS = 3 };
 struct stem {
     int n, height, width;        /* of the picture */
     int rows, columns, channels; /* of the convolution's result */
-    int size[2], stride[2], padding[2];
+    int size[2], stride[2], padding[2]; /* stride[1] is 1 or 2 */
 };
 
 /* PIXELS times two vectors of sums, and what they are made of, fit the registers. */
@@ -34,6 +34,19 @@ typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t eight_bits __attribute__((vector_size(32)));
 
 #define ALWAYS static inline __attribute__((always_inline))
+
+/* Call block(column, pixels, ...) until all columns are done: PIXELS at a time, of which the last
+ * may do some again; one at a time where there are fewer. */
+#define EACH_BLOCK(columns, block, ...)                                                            \
+    do {                                                                                           \
+        const int fits = (columns) - PIXELS;                                                       \
+        if (fits < 0)                                                                              \
+            for (int column = 0; column < (columns); column++)                                     \
+                block(column, 1, __VA_ARGS__);                                                     \
+        else                                                                                       \
+            for (int column = 0; column < (columns); column += PIXELS)                             \
+                block(smaller(column, fits), PIXELS, __VA_ARGS__);                                 \
+    } while (0)
 
 /* How many results are made at once, and what their number has to be a multiple of. */
 int stem_width(void) { return 2 * LANES; }
@@ -63,8 +76,8 @@ ALWAYS void multiply(vector (*sum)[2], int pixels, const float *x, const int ste
 }
 
 /* Convolve one row: `x` are the window's rows, with their padding. */
-ALWAYS void convolve_block(const float *const *x, const float *weights, const float *bias,
-                           float *to, const struct stem *s, int column, int pixels, const int step)
+ALWAYS void convolve_block(int column, int pixels, const float *const *x, const float *weights,
+                           const float *bias, float *to, const struct stem *s, const int step)
 {
     const int along = s->size[1] * COLOURS;
     for (int c = 0; c < s->channels; c += 2 * LANES) {
@@ -83,18 +96,6 @@ ALWAYS void convolve_block(const float *const *x, const float *weights, const fl
     }
 }
 
-ALWAYS void convolve_columns(const float *const *x, const float *weights, const float *bias,
-                             float *to, const struct stem *s, const int step)
-{
-    const int fits = s->columns - PIXELS;
-    if (fits < 0)
-        for (int column = 0; column < s->columns; column++)
-            convolve_block(x, weights, bias, to, s, column, 1, step);
-    else
-        for (int column = 0; column < s->columns; column += PIXELS)
-            convolve_block(x, weights, bias, to, s, smaller(column, fits), PIXELS, step);
-}
-
 /* `padded` holds the window's rows, and has zeros where their padding is. */
 static void convolve_row(const float *x, const float *weights, const float *bias, float *to,
                          float *padded, const struct stem *s, long row)
@@ -111,11 +112,10 @@ static void convolve_row(const float *x, const float *weights, const float *bias
             memset(inner, 0, length);
         window[i] = padded + i * line;
     }
-    switch (s->stride[1]) {
-    case 1: convolve_columns(window, weights, bias, to, s, 1 * COLOURS); break;
-    case 2: convolve_columns(window, weights, bias, to, s, 2 * COLOURS); break;
-    default: convolve_columns(window, weights, bias, to, s, s->stride[1] * COLOURS);
-    }
+    if (s->stride[1] == 1)
+        EACH_BLOCK(s->columns, convolve_block, window, weights, bias, to, s, COLOURS);
+    else
+        EACH_BLOCK(s->columns, convolve_block, window, weights, bias, to, s, 2 * COLOURS);
 #pragma omp simd
     for (long k = 0; k < (long)s->columns * s->channels; k++)
         to[k] = to[k] > 0 ? to[k] : 0;
@@ -169,8 +169,8 @@ int stem(const float *x, const float *weights, const float *bias, void *y, uint8
 }
 
 /* What each pixel of a row of the gradient sends to the pixels of its window, [columns, taps]. */
-ALWAYS void send_block(const float *g, const float *weights, float *to, int column, int channels,
-                       int taps, int pixels)
+ALWAYS void send_block(int column, int pixels, const float *g, const float *weights, float *to,
+                       int channels, int taps)
 {
     g += (long)column * channels;
     to += (long)column * taps;
@@ -192,21 +192,15 @@ ALWAYS void send_block(const float *g, const float *weights, float *to, int colu
 static void send(const float *g, const float *weights, float *to, int columns, int channels,
                  int taps)
 {
-    const int fits = columns - PIXELS;
-    if (fits < 0)
-        for (int column = 0; column < columns; column++)
-            send_block(g, weights, to, column, channels, taps, 1);
-    else
-        for (int column = 0; column < columns; column += PIXELS)
-            send_block(g, weights, to, smaller(column, fits), channels, taps, PIXELS);
+    EACH_BLOCK(columns, send_block, g, weights, to, channels, taps);
 }
 
 #ifdef __AVX512F__
 #define PAIRS __attribute__((target("avx512bf16")))
 
 /* The same for pairs of channels, of the gradient and of the weights. */
-PAIRS ALWAYS void send_pairs_block(const uint32_t *g, const uint32_t *weights, float *to,
-                                   int column, int count, int taps, int pixels)
+PAIRS ALWAYS void send_pairs_block(int column, int pixels, const uint32_t *g,
+                                   const uint32_t *weights, float *to, const int count, int taps)
 {
     g += (long)column * count;
     to += (long)column * taps;
@@ -233,25 +227,13 @@ PAIRS ALWAYS void send_pairs_block(const uint32_t *g, const uint32_t *weights, f
     }
 }
 
-PAIRS ALWAYS void send_pairs_of(const uint32_t *g, const uint32_t *weights, float *to, int columns,
-                                int taps, const int count)
-{
-    const int fits = columns - PIXELS;
-    if (fits < 0)
-        for (int column = 0; column < columns; column++)
-            send_pairs_block(g, weights, to, column, count, taps, 1);
-    else
-        for (int column = 0; column < columns; column += PIXELS)
-            send_pairs_block(g, weights, to, smaller(column, fits), count, taps, PIXELS);
-}
-
 PAIRS static void send_pairs(const void *g, const void *weights, float *to, int columns,
                              int channels, int taps)
 {
     switch (channels) {
-    case 64: send_pairs_of(g, weights, to, columns, taps, 32); break;
-    case 32: send_pairs_of(g, weights, to, columns, taps, 16); break;
-    default: send_pairs_of(g, weights, to, columns, taps, channels / 2);
+    case 64: EACH_BLOCK(columns, send_pairs_block, g, weights, to, 32, taps); break;
+    case 32: EACH_BLOCK(columns, send_pairs_block, g, weights, to, 16, taps); break;
+    default: EACH_BLOCK(columns, send_pairs_block, g, weights, to, channels / 2, taps);
     }
 }
 #else
