@@ -52,6 +52,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, help="medians of so many; 5, of a whole render 1")
     parser.add_argument("--again", action="store_true", help="measure anew what is there")
     options = parser.parse_args()
+    names = [*(work.name for work in WORKS), *bench_render.RENDERS]
+    known = dict.fromkeys(part for name in names for part in (name.partition("/")[0], name))
+    if strange := [row for row in (options.rows or "").split(",") if row and row not in known]:
+        parser.error(f"--rows: no {', '.join(strange)}; there are {', '.join(known)}")
     name = os.environ.get("DREAM_ASSETS")
     assets = Path(name) if name else None
     if options.what in ("engine", "plot", "publish"):

@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
+import bench
 import bench_baseline
 import bench_engine
 import bench_floor
@@ -164,6 +165,13 @@ def test_tables_go_between_the_markers(tmp_path):
     page.write_text("no markers")
     with pytest.raises(ValueError, match="has no"):
         bench_results.publish(page, empty, empty, None)
+
+
+def test_a_row_that_there_is_not_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "engine", "--rows", "B,Z,F/3"])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert "no Z, F/3; there are A, A/batch, A/small, B, C, D, " in capsys.readouterr().err
 
 
 def test_the_plot_does_not_depend_on_the_order_of_measuring(tmp_path):
