@@ -2,12 +2,14 @@
 
 import ctypes
 import platform
+from functools import cache
 
 # <malloc.h>
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
+@cache
 def keep_freed_memory() -> bool:
     """Make this process reuse the memory it frees, from now on.
 

@@ -232,7 +232,7 @@ def build(name: str, state: Mapping[str, Tensor] | None, *, seed: int = 0) -> Ne
     missing = assembly.load(module, state, name)
     assembly.fold_batchnorm(module, nodes)
     assembly.fold_input(module, facts.std, facts.order)
-    return Network(name, module.requires_grad_(False), facts.mean, nodes, missing)
+    return Network(name, _released(module.requires_grad_(False)), facts.mean, nodes, missing)
 
 
 def skeleton(name: str) -> Network:
@@ -303,4 +303,14 @@ def truncate(network: Network, nodes: Sequence[str]) -> fx.GraphModule:
         if node in needed:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in wanted))
-    return copy.deepcopy(fx.GraphModule(network.module, graph, f"{network.name}_cut"))
+    return _released(copy.deepcopy(fx.GraphModule(network.module, graph, f"{network.name}_cut")))
+
+
+def _released(module: fx.GraphModule) -> fx.GraphModule:
+    """Let a finished network's weights go with the last that refers to it.
+
+    Its graph refers back to it, for checks while it is edited: they would stay, together, until
+    Python looks for such circles, which is seldom.
+    """
+    module.graph.owning_module = None
+    return module

@@ -266,4 +266,6 @@ class CameraFeedback:
         return warp(to_tensor(source(0), self._device), matrix).clamp(0, 1)
 
     def close(self) -> None:
-        """Nothing works in the background."""
+        """Let go of what is kept for other frames."""
+        self._coverage.cache_clear()
+        self._later_share.cache_clear()

@@ -90,9 +90,11 @@ class Composite:
         )
 
     def close(self) -> None:
-        """Stop whatever works in the background."""
+        """Stop whatever works in the background, and let go of what is kept for other frames."""
         for feedback in self._feedbacks:
             feedback.close()
+        self._undreamed.cache_clear()
+        self._mask.cache_clear()
 
     def _finished(self, id: FrameId, dream: Tensor) -> Tensor:
         if self._keep_colors[id.input]:

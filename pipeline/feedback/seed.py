@@ -33,7 +33,7 @@ class Feedback(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop whatever works in the background."""
+        """Stop whatever works in the background, and let go of what is kept for other frames."""
         ...
 
 

@@ -90,10 +90,12 @@ class WayFinder:
         return found.result()
 
     def close(self) -> None:
-        """Drop what is waiting and wait for what is being done."""
+        """Drop what is waiting, wait for what is being done, and let go of what was found."""
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._reader.shutdown(cancel_futures=True)
         self._workers.shutdown()
+        for found in (self._frames, self._motions, self._ways):
+            found.clear()
 
     def _find(self, node: Node) -> Future[Ways]:
         ids, read = [node.id, *node.parents], self._reads[node.id.input]
