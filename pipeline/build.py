@@ -161,6 +161,7 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
     """
     import torch
 
+    from pipeline.engine.capabilities import DTYPES
     from pipeline.engine.dreamer import Dreamer
     from pipeline.engine.objectives import Term
     from pipeline.engine.tiles import Split
@@ -185,7 +186,6 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
         )
         for layer, term in zip(chosen, dream.terms(), strict=True)
     ]
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     dreamer = Dreamer(
         network,
         terms,
@@ -204,7 +204,7 @@ def make_dreamer(config: Config, resolved: Resolved) -> tuple["Dreamer", dict[st
         match=dream.guide.match if dream.guide else "best",
         split=Split(resolved.tile, resolved.chunk),
         device=resolved.device,
-        dtype=dtypes[resolved.precision],
+        dtype=DTYPES[resolved.precision],
     )
     engine = {"model": dream.model, "weights": file.sha256, "gradient": dreamer.path}
     if guide is not None:

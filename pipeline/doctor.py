@@ -9,20 +9,28 @@ from pipeline.build import make_dreamer
 from pipeline.config import Config, config_from
 from pipeline.errors import PipelineError
 from pipeline.media.encode import check_encoder
-from pipeline.runtime import describe, resolve_runtime
+from pipeline.runtime import describe, package_versions, resolve_runtime
 
-_PACKAGES = ("torch", "torchvision", "opencv-python", "imageio-ffmpeg", "pydantic")
+_HALF = ("bf16", "fp16")
 
 
 def report() -> list[str]:
     """Describe the machine and the packages; dream one tiny step and encode one tiny video."""
     import torch
 
-    capability = torch.backends.cpu.get_cpu_capability()
+    from pipeline.engine import capabilities
+
+    versions = package_versions() | {
+        name: version(name) for name in ("imageio-ffmpeg", "pydantic", "numpy")
+    }
+    level = torch.backends.cpu.get_cpu_capability()
+    half = (capabilities.cost(p, "cpu") or f"{p} is faster than fp32 on this CPU" for p in _HALF)
     lines = [
         f"python   {platform.python_version()} on {platform.platform()}",
-        f"packages {', '.join(f'{name} {version(name)}' for name in _PACKAGES)}",
-        f"cpu      {platform.processor() or platform.machine()}, {capability}",
+        f"packages {', '.join(f'{name} {each}' for name, each in versions.items())}",
+        f"cpu      {capabilities.processor()}, {level}, {capabilities.threads()} threads",
+        f"kernels  {capabilities.kernels()}",
+        f"half     {'; '.join(half)}",
         f"gpu      {_gpus()}",
         f"ffmpeg   {imageio_ffmpeg.get_ffmpeg_version()}",
     ]
@@ -54,7 +62,8 @@ def _dream(config: Config) -> str:
     step = StepSettings(step=0.01, jitter=4, sigma=0.5, weights=(1.0,))
     for _ in range(2):  # a GPU's second dream of a size is recorded
         dreamer(torch.rand(1, 3, 64, 64), iterations=1, keys=[0], settings=[step])
-    return "; ".join(filter(None, [describe(resolved, engine), dreamer.slow_because]))
+    because = f"autograd, because {dreamer.refusal}" if dreamer.refusal else None
+    return "; ".join(filter(None, [describe(resolved, engine), because, dreamer.slow_because]))
 
 
 def _video(_: Config) -> str:

@@ -3,7 +3,8 @@
 Its keys: `pipeline` (version), `config` and `config_hash`, `variants` (the configs by name, of a
 render of several), `inputs` (name, frames, fingerprint), `notes`, `resolved` (what auto became, and
 how work was divided when memory ran short), `engine` (model, weights, gradient, and guide if there
-is one), `outputs` (settings and files of each), `finished`.
+is one), `remarks` (what keeps the engine from being faster here), `outputs` (settings and files of
+each), `finished`.
 """
 
 import hashlib
@@ -172,8 +173,15 @@ class Manifest:
                 "use another `name`, or --overwrite to start again"
             )
 
-    def record_engine(self, resolved: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
+    def record_engine(
+        self, resolved: Mapping[str, Any], engine: Mapping[str, Any], remarks: Sequence[str] = ()
+    ) -> None:
         """Keep what decides the bytes of the frames, before the first of them.
+
+        Args:
+            resolved: what `auto` became.
+            engine: see `build.make_dreamer`.
+            remarks: what keeps it from being faster here; to be read, decides nothing.
 
         Raises:
             ResumeError: an earlier run used other weights or another gradient.
@@ -185,7 +193,7 @@ class Manifest:
                 f"{self.folder} was begun with another {' and '.join(keys)}: "
                 "its frames would not match; --overwrite starts again"
             )
-        self._data |= {"resolved": dict(resolved), "engine": dict(engine)}
+        self._data |= {"resolved": dict(resolved), "engine": dict(engine), "remarks": [*remarks]}
         self._save()
 
     def record_split(self, split: Mapping[str, Any]) -> None:

@@ -170,8 +170,11 @@ def _dream(job: Job, missing: set[FrameId], listener: Listener) -> None:
         listener.notice(f"continuing: {total - len(missing)} of {total} frames are there")
     resolved = resolve_runtime(config, inputs[0].source.sizes[0], job.manifest.resolved)
     dreamer, engine = build.make_dreamer(config, resolved)
-    job.manifest.record_engine(asdict(resolved), engine)
+    remarks = [each for each in (dreamer.slow_because, dreamer.refusal) if each]
+    job.manifest.record_engine(asdict(resolved), engine, remarks)
     listener.notice(describe(resolved, engine))
+    if dreamer.slow_because:
+        listener.notice(dreamer.slow_because)
     plan = build.make_plan(inputs, resolved.batch)
     coming = list(remaining(plan, job.ids - missing))
     for index, held in most_held(plan).items():

@@ -1,10 +1,11 @@
 """Where and how a render runs: what `auto` means here, decided once and repeated when resumed."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
+
+from cv2 import __version__ as cv2_version
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, ResumeError
@@ -57,7 +58,9 @@ def resolve_runtime(
     """
     import torch
 
-    versions = {name: version(name) for name in ("torch", "torchvision", "opencv-python")}
+    from pipeline.engine import capabilities
+
+    versions = package_versions()
     if recorded is not None:
         return _reuse(recorded, versions)
     runtime = config.runtime
@@ -72,7 +75,7 @@ def resolve_runtime(
     precision: str = runtime.precision
     if precision == "auto":
         keeps = config.dream.model in _KEEPS_BF16
-        precision = "bf16" if keeps and _has_bf16(kind) else "fp32"
+        precision = "bf16" if keeps and capabilities.is_fast(torch.bfloat16, kind) else "fp32"
     fits = _BATCH_PIXELS[kind] // (size[0] * size[1])
     return Resolved(
         device=device,
@@ -80,7 +83,7 @@ def resolve_runtime(
         batch=runtime.batch if isinstance(runtime.batch, int) else min(max(1, fits), MOST_LANES),
         tile=runtime.tile if isinstance(runtime.tile, int) else None,
         chunk=None,
-        threads=runtime.threads if isinstance(runtime.threads, int) else _cores(),
+        threads=runtime.threads if isinstance(runtime.threads, int) else capabilities.threads(),
         deterministic=runtime.deterministic,
         versions=versions,
     )
@@ -117,18 +120,10 @@ def _check_device(device: str) -> None:
         raise ConfigError("runtime.device: mps is not available here; use auto or cpu")
 
 
-def _has_bf16(kind: str) -> bool:
-    """Whether the hardware multiplies bfloat16, rather than emulating it at a loss."""
-    import torch
-
-    if kind == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return kind == "cpu" and any(getattr(torch.cpu, p, lambda: False)() for p in probes)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that compute."""
+    # OpenCV goes by four names on PyPI: the module is asked, not the package.
+    return {"torch": version("torch"), "torchvision": version("torchvision"), "opencv": cv2_version}
 
 
 def describe(resolved: Resolved, engine: Mapping[str, str]) -> str:

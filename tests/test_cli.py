@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 
 from pipeline import cli
+from pipeline.engine import capabilities
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -141,8 +143,23 @@ def test_preview_goes_into_its_own_folder(tiny, capsys):
 def test_doctor_describes_the_machine(capsys):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "dreaming with dreamnet" in out
-    assert "libx264 works" in out
+    lines = {line.partition(" ")[0]: line for line in out.splitlines()}
+    assert f"opencv {cv2.__version__}" in lines["packages"]  # whatever pip calls it
+    assert f"{capabilities.threads()} threads" in lines["cpu"]
+    assert capabilities.kernels() in lines["kernels"]
+    for precision in ("bf16", "fp16"):
+        told = capabilities.cost(precision, "cpu") or f"{precision} is faster than fp32"
+        assert told in lines["half"]
+    assert "dreaming with dreamnet" in lines["dream"]
+    assert "libx264 works" in lines["video"]
+
+
+def test_doctor_says_why_the_gradient_is_autograds(monkeypatch, capsys):
+    monkeypatch.setattr(capabilities, "has_convolution", lambda dtype: False)
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "in fp32 (autograd gradient, " in out
+    assert "autograd, because oneDNN has no convolution in fp32 on this CPU" in out
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,5 +1,6 @@
 """Whole renders of a few small frames: what comes out, and that nothing can break the state."""
 
+import gc
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +17,11 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 
 from pipeline import renderer
 from pipeline.config import config_from, config_hash, resolved_dict
+from pipeline.engine import capabilities
 from pipeline.errors import ConfigError, EncodeError, InputError, PipelineError, ResumeError
 from pipeline.frames import read_journal
 from pipeline.media import ffmpeg
@@ -62,6 +66,45 @@ def test_a_render_makes_every_frame_once_and_tells_of_it(tmp_path, reference):
     assert heard[-1].done == heard[-1].total == 9
     assert all((b.strength > 0) == (b.iterations > 0) for b in heard)
     assert [r.frame for r in read_journal(done.folder)] == list(range(9))
+
+
+def test_a_precision_that_costs_time_says_so_and_the_manifest_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(capabilities, "has_convolution", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(capabilities, "is_fast", lambda dtype, kind: dtype == torch.float32)
+    cost = "bf16 has no fast convolution on this CPU: fp32 is faster here"
+    heard = {}
+    for precision in ("fp32", "bf16"):
+        heard[precision] = []
+        done = render(
+            config("source.frames=2", f"runtime.precision={precision}", f"name={precision}"),
+            root=tmp_path,
+            listener=Listener(notice=heard[precision].append),
+        )
+    assert cost in heard["bf16"]
+    assert cost not in heard["fp32"]
+    remarks = json.loads((done.folder / "manifest.json").read_text())["remarks"]
+    assert remarks == [cost, "oneDNN has no convolution in bf16 on this CPU"]
+
+
+def test_a_finished_render_lets_go_of_its_memory(tmp_path):
+    """Also of the network, without waiting for Python to look for what refers to itself."""
+    once = ("source.frames=5", "feedback.keyframe_every=2", "outputs=[gif]")
+
+    def held():
+        return [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
+
+    render(config(*once, "name=first"), root=tmp_path)
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        before, traced = len(held()), tracemalloc.get_traced_memory()[0]
+        render(config(*once, "name=second"), root=tmp_path)
+        assert len(held()) == before
+        assert tracemalloc.get_traced_memory()[0] - traced < 3e6  # five frames take .1 MB
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def test_the_first_frame_is_dreamed_and_the_others_move_on_from_it(tmp_path):

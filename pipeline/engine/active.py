@@ -21,6 +21,7 @@ class ActiveGradient:
 
     Attributes:
         path: of the gradient of all terms, see `ImageGradient`.
+        refusal: likewise.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class ActiveGradient:
         self._all = tuple(range(count))
         self._channel_column = {term: count + k for k, term in enumerate(each)}
         self._made = cache(make)
-        self.path = self._made(self._all).path
+        whole = self._made(self._all)
+        self.path, self.refusal = whole.path, whole.refusal
 
     def __call__(self, image: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate, see `ImageGradient.__call__`."""

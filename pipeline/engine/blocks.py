@@ -31,7 +31,7 @@ class LRN(nn.Module):
     y = x / (bias + alpha/size * sum of x^2 over `size` neighbouring channels) ** beta, as Caffe and
     torch define it. `F.local_response_norm` goes through avg_pool3d, which is slow and lacks bf16
     on the CPU; here the sum over channels is a 1x1 convolution with a band of ones, which is fast
-    in every memory format.
+    in every memory format. Squares of float16 are taken in float32: that of 256 exceeds it.
     """
 
     band: Tensor
@@ -55,10 +55,12 @@ class LRN(nn.Module):
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, channels, H, W); the shape is kept."""
-        bias = torch.full_like(self.band[:, 0, 0, 0], self.bias)
-        total = F.conv2d(x * x, self.band * self.scale, bias)
-        return x / root(total, self.beta)
+        """Normalise (N, channels, H, W); shape and precision are kept."""
+        wide, band = widened(x), widened(self.band)
+        total = F.conv2d(
+            wide * wide, band * self.scale, torch.full_like(band[:, 0, 0, 0], self.bias)
+        )
+        return (wide / root(total, self.beta)).to(x.dtype)
 
 
 class BinMeans(nn.Module):
@@ -98,6 +100,11 @@ def root(total: Tensor, beta: float) -> Tensor:
     return total.sqrt() if beta == 0.5 else total.pow(beta)
 
 
+def widened(x: Tensor) -> Tensor:
+    """Return a tensor in a precision whose range holds squares: float16 becomes float32."""
+    return x.float() if x.dtype == torch.float16 else x
+
+
 class DivisiveNorm(nn.Module):
     """Gain control across channels, with weights of its own for every pair of them.
 
@@ -112,10 +119,10 @@ class DivisiveNorm(nn.Module):
         self.gamma = nn.Parameter(torch.full((channels, channels), 1 / channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, channels, H, W); the shape is kept."""
-        one = torch.ones_like(self.gamma[0])
-        total = F.conv2d(x * x, self.gamma[:, :, None, None], one)
-        return x / root(total, self.beta)
+        """Normalise (N, channels, H, W); shape and precision are kept."""
+        wide, gamma = widened(x), widened(self.gamma)
+        total = F.conv2d(wide * wide, gamma[:, :, None, None], torch.ones_like(gamma[0]))
+        return (wide / root(total, self.beta)).to(x.dtype)
 
 
 def max_pool() -> nn.MaxPool2d:

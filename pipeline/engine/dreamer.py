@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.engine import cpu_kernels
+from pipeline.engine import capabilities, cpu_kernels
 from pipeline.engine.active import ActiveGradient
 from pipeline.engine.ascent import (
     CASCADE_GROWTH,
@@ -69,6 +69,7 @@ class Dreamer:
     Attributes:
         device: where it dreams.
         path: how the gradient is computed, see `ImageGradient`.
+        refusal: why it is autograd, see there.
     """
 
     def __init__(
@@ -93,12 +94,12 @@ class Dreamer:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.device = torch.device(device)
+        self.device = where = torch.device(device)  # the gradient is not to refer to this dreamer
         gradient = ActiveGradient(
             lambda chosen: ImageGradient(
                 network,
                 [terms[k] for k in chosen],
-                device=self.device,
+                device=where,
                 dtype=dtype,
                 guide=guide,
                 match=match,
@@ -106,7 +107,8 @@ class Dreamer:
             len(terms),
             each=[k for k, term in enumerate(terms) if term.channels == "each"],
         )
-        self.path = gradient.path
+        self.path, self.refusal = gradient.path, gradient.refusal
+        self._cost = capabilities.cost(capabilities.name_of(dtype), where.type)
         self._gradient = TiledGradient(
             gradient,
             split=split,
@@ -137,11 +139,11 @@ class Dreamer:
 
     @property
     def slow_because(self) -> str | None:
-        """Why a GPU's steps are launched kernel by kernel; None if they are not, or on a CPU."""
+        """Why this precision costs time, or a GPU's steps are launched one by one; None if not."""
         if isinstance(self._footing, GpuFooting) and self._footing.refusal:
             because = self._footing.refusal
             return f"steps are launched kernel by kernel, not as CUDA graphs: {because}"
-        return None
+        return self._cost
 
     @torch.no_grad()
     def __call__(

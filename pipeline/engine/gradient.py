@@ -30,7 +30,8 @@ pass (`objectives.py`); for the mean of squares that is the activation itself.
 **When it is used.** On a CPU with oneDNN and on a GPU with cuDNN and Triton (`gpu_operations.py`),
 for networks made of these operations (all but mobilenet_v3_large). It calls operators that PyTorch
 does not promise to keep, so it is tried against autograd when it is made, and autograd does the
-work if anything is missing or disagrees; `ImageGradient.path` says which of the two it is. Over a
+work if anything is missing or disagrees; `ImageGradient.path` says which of the two it is, and
+`ImageGradient.refusal` why it is autograd. Over a
 whole dream in bf16 on a CPU it is 1.34 to 1.93 times as fast as autograd, 1.17 to 1.43 times where
 the kernels in C could not be compiled; for a VGG, little but large convolutions, 1.16 and 1.09.
 """
@@ -42,7 +43,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.engine import cpu_kernels
+from pipeline.engine import capabilities, cpu_kernels
 from pipeline.engine.convolutions import PictureConv2d
 from pipeline.engine.gpu_operations import on_gpu
 from pipeline.engine.graph import ON_CPU, FlatNetwork
@@ -50,6 +51,8 @@ from pipeline.engine.kernels import kernels_for
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.engine.networks import Network, truncate
 from pipeline.engine.objectives import Match, Term, climb, seeds, vocabulary
+from pipeline.engine.operations import UnsupportedError
+from pipeline.errors import ConfigError
 
 # The picture on which the two ways are compared; every layer of every network sees something in it.
 _TRIAL_SIDE = 112
@@ -87,9 +90,10 @@ class ImageGradient:
     Attributes:
         path: how the gradient is computed, for the record: "analytic" or "autograd", with the
             kernels that do what is not a convolution, as in "analytic+triton" or "analytic+c".
+        refusal: why it is autograd; None if it is not.
 
     Raises:
-        ConfigError: a term's node is not in the network.
+        ConfigError: a term's node is not in the network, or its numbers exceed the precision.
         WeightsError: the network's weights end before a term's node.
     """
 
@@ -105,8 +109,13 @@ class ImageGradient:
     ) -> None:
         module = truncate(network, [term.node for term in terms]).to(device)
         module = in_precision(module, dtype).to(memory_format=torch.channels_last)
-        analytic, self.path = _analytic(module, torch.device(device), dtype)
-        self._network: Differentiable = analytic or Autograd(module)
+        try:
+            self._network, self.path, self.refusal = _chosen(module, torch.device(device), dtype)
+        except OverflowError as error:
+            raise ConfigError(
+                f"{network.name} cannot be dreamed with in {capabilities.name_of(dtype)}: its "
+                "numbers exceed that precision; choose runtime.precision fp32"
+            ) from error
         self._terms = tuple(terms)
         mean = torch.tensor(network.mean, device=device).view(1, 3, 1, 1)
         # A whole row of it, since on a CPU torch would subtract three numbers at a time.
@@ -189,42 +198,88 @@ def in_precision(module: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
     return module
 
 
-def _analytic(
+class _RefusedError(Exception):
+    """The hand-written way cannot be taken; the message says why."""
+
+
+def _chosen(
     module: fx.GraphModule, device: torch.device, dtype: torch.dtype
-) -> tuple[FlatNetwork | None, str]:
-    """Make the hand-written way, if there is one here that works and agrees with autograd.
+) -> tuple[Differentiable, str, str | None]:
+    """Choose the hand-written way, if there is one here that works and agrees with autograd.
 
     Returns:
-        It, and the name of the way that is taken.
+        The way that is taken; its name; and why it is autograd, None if it is not.
+
+    Raises:
+        OverflowError: autograd's gradient of the trial picture is not finite.
     """
-    builders, path = ON_CPU, f"analytic+{cpu_kernels.NAME}" if cpu_kernels.library() else "analytic"
-    if device.type == "cuda":
-        kernels = kernels_for(device)
-        builders, path = on_gpu(kernels), f"analytic+{kernels.NAME}"
-    least = _AGREEMENT.get(device.type, {}).get(dtype)
-    if least is None:
-        return None, "autograd"
-    if device.type == "cpu":
-        keep_freed_memory()
+    autograd = Autograd(module)
     try:
-        network = FlatNetwork(module, builders)
-        agreement = _agreement(network, Autograd(module), device)
-    except Exception:  # not in the list; no such operator; no compiler: autograd needs none of it
-        return None, "autograd"
-    return (network, path) if agreement > least else (None, "autograd")
+        network, path = _analytic(module, device, dtype)
+        found = _trial(network, device)
+    except _RefusedError as refusal:
+        told = str(refusal)
+    except UnsupportedError as error:
+        told = f"there is no adjoint of {error}"
+    except Exception as error:  # no such operator, no compiler, ...: autograd needs none of it
+        told = f"{type(error).__name__}: {error}".partition("\n")[0]
+    else:
+        wanted = _in_range(_trial(autograd, device))
+        agreement = float(wanted @ found / (wanted.norm() * found.norm()))
+        least = _AGREEMENT[device.type][dtype]
+        if agreement > least:
+            return network, path, None
+        told = f"its cosine to autograd's is {agreement:.4f}, below {least}"
+    if dtype == torch.float16:  # whose largest number is 65504
+        _in_range(_trial(autograd, device))
+    return autograd, "autograd", told
+
+
+def _analytic(
+    module: fx.GraphModule, device: torch.device, dtype: torch.dtype
+) -> tuple[FlatNetwork, str]:
+    """Make the hand-written way for a device, and name it.
+
+    Raises:
+        _RefusedError: there is none on this device in this precision.
+        UnsupportedError: an operation of the network has no adjoint.
+    """
+    if dtype not in _AGREEMENT.get(device.type, {}):
+        precision = capabilities.name_of(dtype)
+        raise _RefusedError(f"there is none in {precision} on {device.type}")
+    if device.type == "cpu":
+        if not capabilities.has_convolution(dtype):
+            precision = capabilities.name_of(dtype)
+            raise _RefusedError(f"oneDNN has no convolution in {precision} on this CPU")
+        keep_freed_memory()
+        path = f"analytic+{cpu_kernels.NAME}" if cpu_kernels.library() else "analytic"
+        return FlatNetwork(module, ON_CPU), path
+    kernels = kernels_for(device)
+    return FlatNetwork(module, on_gpu(kernels)), f"analytic+{kernels.NAME}"
 
 
 @torch.no_grad()
-def _agreement(one: Differentiable, other: Differentiable, device: torch.device) -> float:
-    """Return the cosine between two ways' gradients of the mean squares of all activations."""
+def _trial(way: Differentiable, device: torch.device) -> Tensor:
+    """Compute the gradient of the mean squares of all activations at a picture of noise.
+
+    Returns:
+        float64, flat.
+    """
     rng = torch.Generator().manual_seed(0)
     noise = torch.rand((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), generator=rng) - 0.5
     picture = noise.to(device).contiguous(memory_format=torch.channels_last)
-    gradients = []
     # A GPU's float32 convolutions round to ten bits unless told otherwise, too few to compare by.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for way in (one, other):
-            activations, tape = way.forward(picture)
-            gradients.append(way.backward(tape, activations).double().flatten())
-    a, b = gradients
-    return float(a @ b / (a.norm() * b.norm()))
+        activations, tape = way.forward(picture)
+        return way.backward(tape, activations).cpu().double().flatten()
+
+
+def _in_range(gradient: Tensor) -> Tensor:
+    """Return a gradient.
+
+    Raises:
+        OverflowError: it is not finite.
+    """
+    if not gradient.isfinite().all():
+        raise OverflowError
+    return gradient

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.engine import cpu_kernels
-from pipeline.engine.blocks import LRN, DivisiveNorm, root
+from pipeline.engine.blocks import LRN, DivisiveNorm, root, widened
 from pipeline.engine.convolutions import GpuKernel, Kernel
 from pipeline.engine.operations import Gradients, Operation, Results, summed
 
@@ -33,7 +33,7 @@ def response_norm(layer: LRN) -> Operation:
     neighbours = (-1, 0, 1) if block < channels else (0,)
     index = torch.arange(block)
     near = [(index[:, None] - index - k * block).abs() <= reach for k in neighbours]
-    band = torch.stack(near, -1)[:, :, None].to(layer.band) * layer.scale
+    band = torch.stack(near, -1)[:, :, None].to(widened(layer.band)) * layer.scale
     padding = (0, len(neighbours) // 2)
     power = Kernel(band, torch.full_like(band[:, 0, 0, 0], layer.bias), padding)
     slope = Kernel(band * (-2 * layer.beta), None, padding)
@@ -59,7 +59,7 @@ def _fused_response_norm(scale: float, bias: float) -> Operation:
 
 def divisive_norm(layer: DivisiveNorm, kind: type[Kernel] | type[GpuKernel] = Kernel) -> Operation:
     """Normalise by a weighted response of all channels: y = x / s^beta, s = 1 + gamma x^2."""
-    gamma = layer.gamma.detach()[:, :, None, None]
+    gamma = widened(layer.gamma.detach())[:, :, None, None]
     one = torch.ones_like(gamma[:, 0, 0, 0])
     power = kind(gamma, one, (0, 0))
     slope = kind(gamma.transpose(0, 1) * (-2 * layer.beta), None, (0, 0))
@@ -72,15 +72,16 @@ def _divided(
     """Divide x by s^beta, s = power(x^2); `slope` is the adjoint of power's kernel, * -2 beta."""
 
     def forward(x: Tensor) -> Results:
+        given, x = x.dtype, widened(x)
         s = power(x * x)
         # In place, since no autograd watches here as it does in `LRN.forward`.
         d = s.sqrt().mul_(s).sqrt_() if beta == 0.75 else root(s, beta)
         y = x / d
-        return (y,), (x, s, d, y)
+        return (y.to(given),), (x, s, d, y)
 
     def backward(gradients: Gradients, saved: Any, arrived: Gradients) -> Gradients:
         (g,), (x, s, d, y) = gradients, saved
-        share = slope((g * y).div_(s)).mul_(x).addcdiv_(g, d)
-        return (summed(arrived[0], share),)
+        share = slope((g * y).div_(s)).mul_(x).addcdiv_(g.to(x.dtype), d)
+        return (summed(arrived[0], share.to(g.dtype)),)
 
     return Operation(forward, backward)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import cv2
 import pytest
 import torch
+from machine import native_bf16
 from safetensors.torch import load_file
 
 from pipeline.engine import networks
@@ -134,6 +135,7 @@ def test_tiles_look_like_the_whole(dreamnet):
     assert torch.cosine_similarity(whole.flatten(), difference.flatten(), dim=0) > 0.9
 
 
+@native_bf16
 def test_bf16_reaches_95_per_cent_of_the_objective(bvlc, dreamnet, assets):
     """Mean over photos: dreams are chaotic, each alone may come out a little weaker or stronger."""
     photos = [

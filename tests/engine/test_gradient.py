@@ -1,13 +1,24 @@
 """The image gradient: the hand-written way equals autograd's, and gives way to it when it must."""
 
+import copy
+import re
 from functools import cache
 
 import pytest
 import torch
 import torch.nn.functional as F
+from machine import native_bf16
 from torch import nn
 
-from pipeline.engine import cpu_kernels, memory, networks, normalisations, operations, torch_kernels
+from pipeline.engine import (
+    capabilities,
+    cpu_kernels,
+    memory,
+    networks,
+    normalisations,
+    operations,
+    torch_kernels,
+)
 from pipeline.engine.assembly import random_state
 from pipeline.engine.blocks import LRN, DivisiveNorm
 from pipeline.engine.convolutions import Kernel
@@ -15,6 +26,7 @@ from pipeline.engine.gpu_operations import on_gpu
 from pipeline.engine.gradient import Autograd, ImageGradient
 from pipeline.engine.graph import FlatNetwork
 from pipeline.engine.objectives import Term
+from pipeline.errors import ConfigError
 
 # Per network: some layers at once, one of them before its ReLU, and a picture of odd size.
 CASES = {
@@ -117,7 +129,7 @@ def kernels(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=native_bf16)])
 @pytest.mark.parametrize("name", ["bvlc_googlenet", "resnet50", "vgg16"])
 def test_kernels_are_compiled_or_torchs(name, dtype, kernels):
     nodes, size = CASES[name]
@@ -184,6 +196,7 @@ def test_cuda_gradient_equals_the_cpus(name, dtype, cuda):
     assert cosine(slope.cpu(), wanted) > (0.999 if dtype == torch.float32 else 0.9)
 
 
+@native_bf16
 @pytest.mark.parametrize("name", CASES)
 def test_half_precision_is_as_good_as_autograds(name):
     nodes, size = CASES[name]
@@ -279,18 +292,54 @@ def operator_changed(self, x, *, relu=False, plus=None):
     return y.contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("kernel", [operator_gone, operator_changed])
-def test_autograd_takes_over_when_an_operator_fails(monkeypatch, kernel):
+@pytest.mark.parametrize(
+    ("kernel", "because"),
+    [
+        (operator_gone, r"^AttributeError: '_OpNamespace' 'mkldnn' object has no attribute '_co"),
+        (operator_changed, r"^its cosine to autograd's is -?0\.\d{4}, below 0\.9999$"),
+    ],
+)
+def test_autograd_takes_over_when_an_operator_fails_and_says_why(monkeypatch, kernel, because):
+    assert capabilities.has_convolution(torch.float32)
     monkeypatch.setattr(Kernel, "__call__", kernel)
     image, weights = pictures(1, (51, 38)), torch.ones(1, 1)
     way = ImageGradient(built("dreamnet"), [Term("mixed4a")])
     assert way.path == "autograd"
+    assert re.search(because, way.refusal)
     wanted, _ = plainly(built("dreamnet"), [Term("mixed4a")], image, weights)
     assert error(way(image, weights)[0], wanted) < 1e-5
 
 
 def test_precisions_without_a_list_fall_back_to_autograd():
-    assert ImageGradient(built("dreamnet"), [Term("conv1")], dtype=torch.float64).path == "autograd"
+    way = ImageGradient(built("dreamnet"), [Term("conv1")], dtype=torch.float64)
+    assert (way.path, way.refusal) == ("autograd", "there is none in torch.float64 on cpu")
+
+
+def test_an_operation_without_an_adjoint_is_named():
+    way = ImageGradient(built("mobilenet_v3_large"), [Term("features.4.block.2")])
+    assert way.path == "autograd"
+    assert "no adjoint of" in way.refusal
+
+
+def test_squares_exceed_float16_but_gradients_do_not(bvlc):
+    """The first layer reaches 985, whose square no float16 holds."""
+    layer = bvlc.module.get_submodule("norm1")
+    x = torch.full((1, 64, 2, 2), 985.0)
+    torch.testing.assert_close(
+        copy.deepcopy(layer).half()(x.half()).float(), layer(x), rtol=2e-3, atol=0
+    )
+    image, weights = pictures(1, (48, 64)), torch.ones(1, 1)
+    exact, _ = ImageGradient(bvlc, [Term("inception_3b")])(image, weights)
+    slope, _ = ImageGradient(bvlc, [Term("inception_3b")], dtype=torch.float16)(image, weights)
+    assert cosine(slope, exact) > 0.98
+
+
+def test_a_network_that_exceeds_float16_is_refused():
+    state = {key: 300 * tensor for key, tensor in random_state(networks.spec("dreamnet")).items()}
+    network = networks.build("dreamnet", state)
+    assert ImageGradient(network, [Term("mixed3a")]).path == ANALYTIC
+    with pytest.raises(ConfigError, match=r"^dreamnet cannot be dreamed with in fp16: .* fp32$"):
+        ImageGradient(network, [Term("mixed3a")], dtype=torch.float16)
 
 
 def differentiated(module, x, g):
@@ -374,7 +423,7 @@ def test_memory_does_not_grow():
 
     if not memory.keep_freed_memory():
         pytest.skip("only glibc can be told to keep freed memory")
-    way = ImageGradient(built("dreamnet"), [Term("mixed4a")], dtype=torch.bfloat16)
+    way = ImageGradient(built("dreamnet"), [Term("mixed4a")])
     sizes = ((128, 96), (160, 120), (180, 133))
     for _ in range(3):
         for size in sizes:
