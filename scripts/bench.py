@@ -7,7 +7,7 @@
     python scripts/bench.py coherence      how calm: ours against what others do
     python scripts/bench.py camera         how calm a zoom is, by distance of keyframes
 
-`engine` keeps every row as it is done, in outputs/bench/engine-DEVICE.json with a table beside it:
+`engine` keeps every row as it is done, in outputs/bench/engine-KIND.json with a table beside it:
 run it again to go on, or with --rows to measure some (A to F and S one dream, G whole renders).
 `coherence` and `camera` write outputs/bench-NAME.json. `--quick` measures less. DREAM_ASSETS is a
 folder of real weights, clips and photos.
@@ -31,11 +31,11 @@ import bench_engine
 import bench_plot
 import bench_render
 import torch
-from bench_results import NONE, OtherMachineError, Results, machine, markdown, publish
-from bench_works import QUICK, WORKS
+from bench_results import KINDS, NONE, OtherMachineError, Results, machine, markdown, publish
+from bench_works import QUICK, WORKS, kind_of
 
 ROOT = Path(__file__).parent.parent
-PICTURE = ROOT / "docs/performance_scaling.png"
+DOCS = ROOT / "docs"
 TURNS, QUICK_TURNS, RENDER_TURNS = 5, 3, 1
 
 
@@ -92,17 +92,17 @@ def _engine(options: argparse.Namespace, assets: Path | None) -> None:
     if options.what == "engine":
         _measure(options, assets)
         return
-    cpu, cuda = (Results.read(_file(device, quick=False)) for device in ("cpu", "cuda"))
-    measured = [results for results in (cpu, cuda) if results.works]
-    if measured:
-        bench_plot.draw(PICTURE, measured)
-        print(PICTURE)
-    else:
-        print(f"no plot: {NONE}")
-    if options.what == "publish":
-        page = ROOT / "docs/performance.md"
-        publish(page, cpu, cuda, PICTURE if measured else None)
-        print(page)
+    for kind in KINDS:
+        results = Results.read(_file(kind, quick=False))
+        if not results.works:
+            print(f"{kind}: {NONE} here")
+            continue
+        picture = DOCS / f"performance_{kind}.png"
+        bench_plot.draw(picture, results)
+        print(picture)
+        if options.what == "publish":
+            publish(DOCS / "performance.md", kind, results, picture)
+            print(DOCS / "performance.md")
 
 
 def _measure(options: argparse.Namespace, assets: Path | None) -> None:
@@ -110,7 +110,7 @@ def _measure(options: argparse.Namespace, assets: Path | None) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here: its columns stay " + repr(NONE))
     torch.backends.cudnn.benchmark = True  # as a render has it
-    path = _file(device, quick=options.quick)
+    path = _file(kind_of(device), quick=options.quick)
     if options.again:
         path.unlink(missing_ok=True)
     results = Results.read(path)
@@ -142,8 +142,8 @@ def _wanted(name: str, options: argparse.Namespace) -> bool:
     return rows is None or name in rows or name.partition("/")[0] in rows
 
 
-def _file(device: str, *, quick: bool) -> Path:
-    return ROOT / f"outputs/bench/engine-{device}{'-quick' if quick else ''}.json"
+def _file(kind: str, *, quick: bool) -> Path:
+    return ROOT / f"outputs/bench/engine-{kind}{'-quick' if quick else ''}.json"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 from bench_baseline import baseline
 from bench_floor import gflop, peak
 from bench_memory import resident_peak
-from bench_works import DTYPES, Work, automatic, dream_of, ours, weights_of
+from bench_works import Work, automatic, dream_of, ours, precisions, weights_of
 
 Ways = Mapping[str, Callable[[], object]]
 
@@ -37,7 +37,7 @@ class Row:
 
     Attributes:
         work: what was done.
-        costs: by way: baseline, fp32, bf16.
+        costs: by way: baseline, fp32, and bf16 where the machine has convolutions for it.
         gflop: the least that one picture takes.
         peaks: 10^9 operations a second that the machine reached around the row, by precision.
         auto: what a render would choose: precision and batch.
@@ -58,9 +58,10 @@ class Row:
 
 def measure(work: Work, *, device: str, turns: int) -> Row:
     """Measure one row."""
-    peaks = {precision: peak(precision, device) for precision in DTYPES}
+    here = precisions(device)
+    peaks = {precision: peak(precision, device) for precision in here}
     network, weights = weights_of(work.model)
-    dreamers = {precision: ours(work, network, precision, device) for precision in DTYPES}
+    dreamers = {precision: ours(work, network, precision, device) for precision in here}
     ways: dict[str, Callable[[], object]] = {
         precision: dream_of(work, dreamer) for precision, dreamer in dreamers.items()
     }
@@ -75,7 +76,7 @@ def measure(work: Work, *, device: str, turns: int) -> Row:
         work,
         costs,
         gflop(work),
-        {precision: max(peaks[precision], peak(precision, device)) for precision in DTYPES},
+        {precision: max(peaks[precision], peak(precision, device)) for precision in here},
         (resolved.precision, resolved.batch),
         {precision: dreamer.path for precision, dreamer in dreamers.items()},
         weights,

@@ -7,10 +7,11 @@ import time
 
 import torch
 import torch.nn.functional as F
-from bench_works import DTYPES, Work
+from bench_works import Work
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.engine import capabilities
 from pipeline.engine.blocks import LRN
 from pipeline.engine.convolutions import Kernel
 from pipeline.engine.networks import skeleton, truncate
@@ -43,7 +44,7 @@ def gflop(work: Work) -> float:
 
 def peak(precision: str, device: str) -> float:
     """The most 10^9 operations a second of any of a few large convolutions, measured now."""
-    return max(_rate(shape, DTYPES[precision], device) for shape in _SHAPES)
+    return max(_rate(shape, capabilities.DTYPES[precision], device) for shape in _SHAPES)
 
 
 @torch.no_grad()

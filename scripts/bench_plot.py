@@ -49,17 +49,16 @@ class Panel:
     labels: dict[float, str]
 
 
-def draw(path: Path, measured: Sequence[Results]) -> None:
-    """Draw a PNG, one row of panels for each device."""
-    sheet = np.full((_SIZE[1] * len(measured) * _SCALE, _SIZE[0] * _SCALE, 3), _PAPER, np.uint8)
-    for k, results in enumerate(measured):
-        _device(sheet, results, k * _SIZE[1])
+def draw(path: Path, measured: Results) -> None:
+    """Draw the results of one machine as a PNG."""
+    sheet = np.full((_SIZE[1] * _SCALE, _SIZE[0] * _SCALE, 3), _PAPER, np.uint8)
+    _panels(sheet, measured)
     sheet = cv2.resize(sheet, None, fx=1 / _SCALE, fy=1 / _SCALE, interpolation=cv2.INTER_AREA)
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), sheet, (cv2.IMWRITE_PNG_COMPRESSION, 9))
 
 
-def _device(sheet: np.ndarray, results: Results, top: int) -> None:
+def _panels(sheet: np.ndarray, results: Results) -> None:
     rows = list(results.works.values())
     sizes = sorted(
         (r for r in rows if r.work.name == "B" or r.work.name.startswith("E/")),
@@ -67,7 +66,7 @@ def _device(sheet: np.ndarray, results: Results, top: int) -> None:
     )
     batches = [r for r in rows if r.work.name.startswith("F/")]
     heading = f"BVLC GoogLeNet inception_4c, 4 octaves, 10 steps each: {results.machine['device']}"
-    _text(sheet, heading, (70, top + 38), 0.62, _INK)
+    _text(sheet, heading, (70, 38), 0.62, _INK)
     panels = [
         ("seconds a picture, by its size", "pixels of the picture", sizes, _pixels, 70),
         ("seconds a picture, by how many share a batch", "pictures", batches, _batch, 720),
@@ -76,7 +75,7 @@ def _device(sheet: np.ndarray, results: Results, top: int) -> None:
         labels = {place(r): _label(r, across) for r in chosen}
         lines = _lines(chosen, place)
         if lines:
-            _panel(sheet, Panel(left, top + 96, 420, 390, title, across, lines, labels))
+            _panel(sheet, Panel(left, 96, 420, 390, title, across, lines, labels))
 
 
 def _pixels(row: Row) -> float:
@@ -97,7 +96,8 @@ def _lines(rows: Sequence[Row], place: Callable[[Row], float]) -> list[Line]:
         return []
     rows = sorted(rows, key=place)  # a row that was measured again stands last in its file
     lines = []
-    for way, colour in _COLOURS.items():
+    for way in rows[0].costs:
+        colour = _COLOURS[way]
         lines.append(Line(way, [(place(r), r.costs[way].wall) for r in rows], colour))
         if way != "baseline":
             floor = [(place(r), r.gflop / r.peaks[way]) for r in rows]

@@ -62,7 +62,9 @@ def measure(name: str, *, device: str, turns: int, assets: Path | None, tiny: bo
         assets: folder with a real clip; without it, the video is a moving test picture.
         tiny: small and short, to see that it works.
     """
-    taken: dict[str, list[dict[str, Any]]] = {"fp32": [], "bf16": []}
+    from bench_works import precisions
+
+    taken: dict[str, list[dict[str, Any]]] = {precision: [] for precision in precisions(device)}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         config, overrides, source = _job(name, assets, Path(folder), tiny)
         for turn in range(turns):

@@ -8,7 +8,7 @@ device, version or number of threads is another file's business.
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,12 +17,20 @@ import bench_render
 import torch
 from bench_engine import Row
 from bench_render import BESIDE, MAIN, RENDERS, Rendering
-from bench_works import WORKS
+from bench_works import PRECISIONS, WORKS
 
+from pipeline.engine.capabilities import processor
 from pipeline.media.atomic import partial
 
-NONE = "not measured"
-BEGIN, END = "<!-- bench: generated -->", "<!-- end -->"
+NONE, ABSENT = "not measured", "not on this machine"
+# The kinds of machine that have a table each: see `bench_works.kind_of`.
+KINDS = {
+    "cpu-bf16": "A CPU with bf16 convolutions",
+    "cpu": "A CPU without",
+    "cuda": "A GPU",
+}
+END = "<!-- end -->"
+WAYS = ("baseline", *PRECISIONS)
 
 
 class OtherMachineError(Exception):
@@ -31,7 +39,7 @@ class OtherMachineError(Exception):
 
 @dataclass
 class Results:
-    """The rows of one device, and the file they are in.
+    """The rows of one kind of machine, and the file they are in.
 
     Attributes:
         path: JSON.
@@ -93,7 +101,9 @@ class Results:
 def machine(device: str) -> dict[str, str]:
     """What decides a number besides the code."""
     here = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
+        "device": torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"{processor()}, {os.cpu_count()} cores",
         "threads": str(torch.get_num_threads()),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -105,10 +115,7 @@ def machine(device: str) -> dict[str, str]:
 
 
 def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def markdown(results: Results, *, whole: bool = False) -> str:
@@ -155,18 +162,22 @@ def _works_table(rows: Mapping[str, Row], whole: bool) -> Iterable[str]:
 
 def _work_cells(row: Row) -> list[str]:
     walls = {way: cost.wall for way, cost in row.costs.items()}
-    order = ("baseline", "fp32", "bf16")
     precision, batch = row.auto
-    shares = {p: row.gflop / walls[p] / row.peaks[p] for p in ("fp32", "bf16")}
+
+    def each(told: Callable[[str], str], ways: Sequence[str], absent: str) -> list[str]:
+        return [told(way) if way in walls else absent for way in ways]
+
+    def several(told: Callable[[str], str], ways: Sequence[str] = WAYS) -> str:
+        return ", ".join(each(told, ways, "-"))
+
     return [
         f"{row.gflop:.0f}",
-        *(_seconds(walls[way]) for way in order),
+        *each(lambda way: _seconds(walls[way]), WAYS, ABSENT),
         f"{_seconds(walls[precision])} ({precision}, batch {batch})",
-        f"{walls['baseline'] / walls['fp32']:.1f}x",
-        f"{walls['baseline'] / walls['bf16']:.1f}x",
-        ", ".join(_seconds(row.costs[way].user) for way in order),
-        ", ".join(f"{share:.0%}" for share in shares.values()),
-        ", ".join(f"{row.costs[way].memory:.0f}" for way in order),
+        *each(lambda way: f"{walls['baseline'] / walls[way]:.1f}x", PRECISIONS, ABSENT),
+        several(lambda way: _seconds(row.costs[way].user)),
+        several(lambda way: f"{row.gflop / walls[way] / row.peaks[way]:.0%}", PRECISIONS),
+        several(lambda way: f"{row.costs[way].memory:.0f}"),
     ]
 
 
@@ -203,19 +214,25 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def publish(page: Path, cpu: Results, cuda: Results, plot: Path | None) -> None:
-    """Put both devices' tables, and the plot if there is one, between the markers of a page.
+def begin_of(kind: str) -> str:
+    """Where the table of a kind of machine begins on a page."""
+    return f"<!-- bench: {kind} -->"
+
+
+def publish(page: Path, kind: str, results: Results, plot: Path) -> None:
+    """Put the tables and the plot of a kind of machine between its markers on a page.
+
+    Those of other kinds, measured on other machines, stay as they are.
 
     Raises:
-        ValueError: it has no markers.
+        ValueError: the page has no such markers.
     """
-    before, begin, rest = page.read_text().partition(BEGIN)
+    begin = begin_of(kind)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no {BEGIN} ... {END}")
-    shown = f"![Seconds a picture, by pixels and by batch]({plot.name})\n\n" if plot else ""
-    tables = (
-        f"{shown}### CPU\n\n{markdown(cpu, whole=True)}\n\n### CUDA\n\n{markdown(cuda, whole=True)}"
-    )
+    if not found or not end:
+        raise ValueError(f"{page} has no {begin} ... {END}")
+    shown = f"![Seconds a picture, by pixels and by batch]({plot.name})"
+    section = f"### {KINDS[kind]}\n\n{shown}\n\n{markdown(results, whole=True)}"
     with partial(page) as unfinished:
-        unfinished.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
+        unfinished.write_text(f"{before}{begin}\n\n{section}\n\n{END}{after}", encoding="utf-8")

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.config import config_from
+from pipeline.engine import capabilities
 from pipeline.engine.ascent import StepSettings
 from pipeline.engine.dreamer import Dream, Dreamer
 from pipeline.engine.layers import Layer, resolve
@@ -28,7 +29,7 @@ _REAL = {
     "bvlc_googlenet": "bvlc_googlenet_fp16.safetensors",
     "inception_v3": "inception_v3_2015_to_Mixed_7a_fp16.safetensors",
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,20 @@ WORKS = (
 QUICK = ("B", "E/320x180", "S")
 
 
+def precisions(device: str) -> list[str]:
+    """Those that the machine has convolutions for."""
+    return [
+        precision
+        for precision in PRECISIONS
+        if device == "cuda" or capabilities.has_convolution(capabilities.DTYPES[precision])
+    ]
+
+
+def kind_of(device: str) -> str:
+    """Which of the kinds of machine that are told apart (`bench_results.KINDS`) this one is."""
+    return "-".join([device, *precisions(device)[1:]]) if device == "cpu" else device
+
+
 def weights_of(model: str) -> tuple[Network, str]:
     """Build a network with its real weights where they are at hand, else with random ones.
 
@@ -96,7 +111,7 @@ def ours(work: Work, network: Network, precision: str, device: str) -> Dreamer:
         ratio=work.ratio,
         smallest=work.layer.smallest,
         device=device,
-        dtype=DTYPES[precision],
+        dtype=capabilities.DTYPES[precision],
     )
 
 

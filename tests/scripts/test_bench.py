@@ -23,6 +23,8 @@ import bench_works
 from bench_results import NONE, OtherMachineError, Results
 from bench_works import WORKS
 
+from pipeline.engine import capabilities
+
 SMALL = {work.name: replace(work, steps=1, octaves=2, size=(160, 128)) for work in WORKS}
 HERE = {"device": "a test", "torch": "1"}
 
@@ -74,11 +76,36 @@ def test_every_row_dreams(name):
 def test_a_row_is_measured_whole(monkeypatch):
     monkeypatch.setattr(bench_engine, "memory_of", lambda work, way, device: len(way))
     row = bench_engine.measure(replace(SMALL["S"], batch=2), device="cpu", turns=1)
-    assert set(row.costs) == {"baseline", "fp32", "bf16"}
+    assert set(row.costs) == {"baseline", *bench_works.precisions("cpu")}
     assert all(c.wall > 0 and c.user > 0 for c in row.costs.values())
     assert row.path["fp32"].startswith("analytic")
     assert row.costs["baseline"].memory == 8
     assert bench_engine.row_from(json.loads(json.dumps(asdict(row)))) == row
+
+
+def test_what_a_machine_cannot_do_is_left_out_and_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(capabilities, "has_convolution", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(bench_engine, "memory_of", lambda work, way, device: len(way))
+    assert bench_works.kind_of("cpu") == "cpu"
+    row = bench_engine.measure(replace(SMALL["S"], steps=1), device="cpu", turns=1)
+    assert set(row.costs) == {"baseline", "fp32"}
+    assert set(row.path) == set(row.peaks) == {"fp32"}
+    results = Results(tmp_path / "x.json", HERE, {"S": row}, {})
+    (line,) = [x for x in bench_results.markdown(results).splitlines() if x.startswith("| S |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[6] == cells[9] == bench_results.ABSENT
+    assert cells[7].endswith("(fp32, batch 16)")
+    assert cells[12].startswith("8, 4, -")
+    bench_plot.draw(tmp_path / "plot.png", results)
+
+
+def test_kinds_of_machine_are_told_apart(monkeypatch):
+    monkeypatch.setattr(capabilities, "has_convolution", lambda dtype: True)
+    assert bench_works.kind_of("cpu") == "cpu-bf16"
+    assert bench_works.kind_of("cuda") == "cuda"
+    assert set(bench_results.KINDS) == {"cpu-bf16", "cpu", "cuda"}
+    page = (Path(bench.DOCS) / "performance.md").read_text(encoding="utf-8")
+    assert all(bench_results.begin_of(kind) in page for kind in bench_results.KINDS)
 
 
 def test_memory_is_what_the_work_takes():
@@ -150,21 +177,22 @@ def test_the_table_says_what_was_not_measured(tmp_path):
     assert {line.count("|") for line in lines if line.startswith("| ")} == {14, 16}
 
 
-def test_tables_go_between_the_markers(tmp_path):
+def test_a_table_goes_between_the_markers_of_its_kind(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before {bench_results.BEGIN} old {bench_results.END} after\n")
+    begin, other = (bench_results.begin_of(kind) for kind in ("cpu", "cuda"))
+    end = bench_results.END
+    page.write_text(f"before {begin} old {end} between {other} another {end} after\n")
     empty = Results.read(tmp_path / "none.json")
     for _ in range(2):
-        bench_results.publish(page, empty, empty, tmp_path / "plot.png")
+        bench_results.publish(page, "cpu", empty, tmp_path / "plot.png")
     text = page.read_text()
-    assert text.startswith("before ")
-    assert text.endswith(" after\n")
+    assert text.startswith(f"before {begin}\n")
+    assert text.endswith(f"{end} between {other} another {end} after\n")
     assert "old" not in text
-    assert text.count("### CUDA") == text.count("](plot.png)") == 1
+    assert text.count("### A CPU without") == text.count("](plot.png)") == 1
     assert f"Measured with: {NONE}." in text
-    page.write_text("no markers")
-    with pytest.raises(ValueError, match="has no"):
-        bench_results.publish(page, empty, empty, None)
+    with pytest.raises(ValueError, match="has no <!-- bench: cpu-bf16 -->"):
+        bench_results.publish(page, "cpu-bf16", empty, tmp_path / "plot.png")
 
 
 def test_a_row_that_there_is_not_is_named(monkeypatch, capsys):
@@ -179,7 +207,7 @@ def test_the_plot_does_not_depend_on_the_order_of_measuring(tmp_path):
     for order in (1, -1):
         works = {row.work.name: row for row in list(rows_measured(None))[::order]}
         path = tmp_path / f"{order}.png"
-        bench_plot.draw(path, [Results(tmp_path / "x.json", HERE, works, {})])
+        bench_plot.draw(path, Results(tmp_path / "x.json", HERE, works, {}))
         drawn.append(path.read_bytes())
     assert drawn[0] == drawn[1]
 
@@ -187,9 +215,9 @@ def test_the_plot_does_not_depend_on_the_order_of_measuring(tmp_path):
 def test_the_plot_shows_every_line(tmp_path):
     results = Results(tmp_path / "x.json", HERE, {}, {})
     results.works = {row.work.name: row for row in rows_measured(None)}
-    bench_plot.draw(tmp_path / "plot.png", [results, results])
+    bench_plot.draw(tmp_path / "plot.png", results)
     picture = cv2.imread(str(tmp_path / "plot.png"))
-    assert picture.shape == (1120, 1280, 3)
+    assert picture.shape == (560, 1280, 3)
     for colour in bench_plot._COLOURS.values():
         assert (np.abs(picture.astype(int) - colour).sum(2) < 12).sum() > 300
 
