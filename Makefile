@@ -14,7 +14,7 @@ override INPUT := $(value INPUT)
 override GUIDE := $(value GUIDE)
 export CONFIG INPUT GUIDE
 
-.PHONY: help setup zoom video gif seeds test check bench clean
+.PHONY: help setup zoom video gif seeds test limited check bench gpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,8 +51,17 @@ seeds: setup
 	test -z "$$GUIDE" || set -- "$$@" --guide "$$GUIDE"; \
 	$(VENV)/bin/python scripts/seeds.py "$$@"
 
+# Test processes side by side, each file of tests in one of them.
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile
+
 test: setup
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL)
+
+limited: setup # the engine's tests as on processors without AVX-512, and without AVX2
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/python -m pytest $(PARALLEL) $(LIMITED)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest $(PARALLEL) $(LIMITED)
+LIMITED = $(addprefix tests/engine/test_,active.py ascent.py capabilities.py cpu_kernels.py dreamer.py \
+	gradient.py kernels.py pooling.py stem.py tiles.py)
 
 bench: setup # WHAT=engine, plot, publish, coherence or camera; ROWS=B,F DEVICE=cuda of engine
 	$(VENV)/bin/python scripts/bench.py $(or $(WHAT),engine) $(if $(ROWS),--rows $(ROWS)) $(if $(DEVICE),--device $(DEVICE))

@@ -13,6 +13,7 @@ from pipeline import build
 from pipeline.build_feedback import make_composite
 from pipeline.config import Config
 from pipeline.disk import check_disk
+from pipeline.engine.memory import give_back_freed_memory
 from pipeline.errors import PipelineError, ResumeError
 from pipeline.frames import FrameRecord, FrameStore
 from pipeline.ingested import Progress
@@ -132,6 +133,7 @@ def render(
             )
         if missing:
             _dream(job, missing, listener)
+            give_back_freed_memory()  # a 1080p dream's is gigabytes
         encoded = _encode(job, listener)
         if not config.keep_frames:
             for each in job.inputs:

@@ -1,7 +1,13 @@
 """What all tests share: the folder of real networks and clips, and a small network."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+# Side by side, test processes share the processors instead of each starting a thread for all.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import pipeline  # noqa: F401  sets up OpenMP, which must happen before torch is imported
 
@@ -11,6 +17,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from safetensors.torch import load_file
 
+from pipeline.engine.memory import give_back_freed_memory
 from pipeline.engine.networks import Network, build
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +25,17 @@ ROOT = Path(__file__).parent.parent
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def let_go(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep no network for the next file of tests."""
+    yield
+    for value in vars(request.module).values():
+        if hasattr(value, "cache_clear") and value.__module__ == request.module.__name__:
+            value.cache_clear()
+    gc.collect()
+    give_back_freed_memory()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 
 class ConvReLU(nn.Module):
@@ -100,6 +100,7 @@ def root(total: Tensor, beta: float) -> Tensor:
     return total.sqrt() if beta == 0.5 else total.pow(beta)
 
 
+@fx.wrap  # one node of a traced graph: it looks at the precision
 def widened(x: Tensor) -> Tensor:
     """Return a tensor in a precision whose range holds squares: float16 becomes float32."""
     return x.float() if x.dtype == torch.float16 else x

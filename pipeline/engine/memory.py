@@ -1,4 +1,4 @@
-"""Keep glibc from handing memory back to the system after every step, only to ask for it again."""
+"""What glibc does with memory that is freed: kept while a render runs, given back when it ends."""
 
 import ctypes
 import platform
@@ -20,8 +20,16 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library is glibc and obeyed; elsewhere nothing happens.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    kept: bool = libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, -1)
-    return bool(kept)
+    libc = _glibc()
+    return bool(libc and libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def give_back_freed_memory() -> None:
+    """Hand what is free at this moment back to the system, where the C library is glibc."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -69,7 +69,7 @@ def test_a_dream_comes_to_look_like_its_guide(dreamnet):
 @pytest.mark.parametrize(
     ("name", "size"),
     [("squeezenet1_1", (61, 48)), ("bvlc_googlenet", (67, 45)), ("inception5h", (66, 50)),
-     ("alexnet", (95, 71)), ("vgg16", (40, 33))],
+     ("alexnet", (95, 71)), pytest.param("vgg16", (40, 33), marks=pytest.mark.slow)],  # 2 GB
 )  # fmt: skip
 def test_the_gradient_of_a_class_is_autograds(name, size):
     """At sizes the classifier was not made for."""
