@@ -4,14 +4,19 @@ Most show a *counter*: 8 blocks of 16 px that spell the frame number in binary, 
 tell which frame it got, whatever codec, size and colours lie between.
 """
 
+import math
+import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EncodeError
 from pipeline.media import ffmpeg
+from pipeline.media.program import program, require
 
 COUNTER = "geq=lum='16+219*mod(floor(N/pow(2,floor(X/16))),2)':cb=128:cr=128"
 # 128x96: colour bars; black to white in 128 steps; the same with colours of every kind.
@@ -29,10 +34,10 @@ def run(*arguments: str) -> None:
     ffmpeg.run(arguments, error=EncodeError, doing="could not make a test clip")
 
 
-def can_encode(name: str) -> bool:
-    """Whether this ffmpeg has an encoder and it works."""
+def has(kind: Literal["encoder", "filter"], name: str) -> bool:
+    """Whether this ffmpeg was built with a part."""
     try:
-        run("-f", "lavfi", "-i", "color=s=128x128:d=0.1", "-c:v", name, "-f", "null", "-")
+        require(kind, name, doing="")
     except EncodeError:
         return False
     return True
@@ -60,32 +65,50 @@ def encoded(*codec: str, frames: int = 12) -> Callable[[Path], None]:
 
 
 def rotated(degrees: int) -> Callable[[Path], None]:
+    """A video to be shown turned counterclockwise, as phones record."""
+
     def make(path: Path) -> None:
-        stored = path.with_name(f"stored_{path.name}")
-        run(*counter(6), *X264, f"file:{stored}")
-        run("-display_rotation", str(degrees), "-i", f"file:{stored}", "-c", "copy", f"file:{path}")
+        run(*counter(6), *X264, f"file:{path}")
+        # The matrix of its track header (ISO/IEC 14496-12, 8.3.2): ffmpeg can set it since 6.0.
+        cos, sin = (round(part(math.radians(degrees))) << 16 for part in (math.cos, math.sin))
+        data = bytearray(path.read_bytes())
+        struct.pack_into(
+            ">9i", data, data.index(b"tkhd") + 44, cos, -sin, 0, sin, cos, 0, 0, 0, 1 << 30
+        )
+        path.write_bytes(data)
 
     return make
 
 
 def coloured(pixels: str, matrix: str, levels: str) -> Callable[[Path], None]:
     """A still of known colours in a YUV kind, correctly converted and tagged."""
-    convert = f"scale=out_color_matrix={matrix}:out_range={levels},format={pixels}"
-    tag = {"bt709": "bt709", "smpte170m": "smpte170m", "bt2020nc": "bt2020"}[matrix]
-    transfer = "bt709" if matrix == "bt2020nc" else tag
-    tags = (
-        f"setparams=range={levels}:colorspace={matrix}:color_primaries={tag}:color_trc={transfer}"
-    )
-    return lambda path: run(*lavfi(f"{PALETTE},{convert},{tags}"), *X264, f"file:{path}")
+    known = matrix.removesuffix("nc")  # as every version of the filter calls it
+    convert = f"scale=out_color_matrix={known}:out_range={levels},format={pixels}"
+    primaries = {"bt709": "bt709", "smpte170m": "smpte170m", "bt2020nc": "bt2020"}[matrix]
+    transfer = "bt709" if matrix == "bt2020nc" else primaries
+    tag, written = tags(levels, matrix, primaries, transfer)
+    return lambda path: run(*lavfi(f"{PALETTE},{convert},{tag}"), *X264, *written, f"file:{path}")
 
 
-def hdr(transfer: str, tags: str = "range=tv:colorspace=bt2020nc:color_primaries=bt2020:"):
+def tags(levels: str, matrix: str, primaries: str, transfer: str) -> tuple[str, list[str]]:
+    """A filter that tags frames, and the options that older encoders take their tags from."""
+    told = (levels, matrix, primaries, transfer)
+    names = ("range", "colorspace", "color_primaries", "color_trc")
+    options = ("-color_range", "-colorspace", "-color_primaries", "-color_trc")
+    known = [(n, o, value) for n, o, value in zip(names, options, told, strict=True) if value]
+    filters = ":".join(f"{name}={value}" for name, _, value in known)
+    return f"setparams={filters}", [word for _, *pair in known for word in pair]
+
+
+def hdr(transfer: str, *, tagged: bool = True) -> Callable[[Path], None]:
     """Five grey steps as signal levels of a PQ or HLG curve, 10 bits, BT.2020."""
-    steps = "geq=lum='64+876*(0.15+0.15*floor(X/26))':cb=512:cr=512"
-    tagged = f"setparams={tags}color_trc={transfer},trim=end_frame=3"
+    steps = "geq=lum='64+876*(0.15+0.15*floor(X/26))':cb=512:cr=512,trim=end_frame=3"
+    known = ("tv", "bt2020nc", "bt2020") if tagged else ("", "", "")
+    tag, written = tags(*known, transfer)
     return lambda path: run(
-        *lavfi(f"nullsrc=s=130x32:r=25,format=yuv420p10le,{steps},{tagged}"),
-        *["-c:v", "libx265", "-x265-params", "log-level=none:lossless=1", f"file:{path}"],
+        *lavfi(f"nullsrc=s=130x32:r=25,format=yuv420p10le,{steps},{tag}"),
+        *["-c:v", "libx265", "-x265-params", "log-level=none:lossless=1", *written],
+        f"file:{path}",
     )
 
 
@@ -97,9 +120,15 @@ def interlaced(*codec: str, first: str = "top", combed: bool = True) -> Callable
     )
     frames = f"tinterlace=mode=interleave_{first}" if combed else "framestep=2"
     order = f"setfield={'tff' if first == 'top' else 'bff'}"
-    return lambda path: run(
-        *lavfi(f"{moving},{frames},{order},format=yuv420p"), *codec, f"file:{path}"
-    )
+
+    def make(path: Path) -> None:
+        # FFmpeg 5 goes by an option instead of the frames, and FFmpeg 8 has no such option.
+        five = re.match(r"n?5\.", program().version)
+        told = ["-top", "1"] if five and first == "top" else []
+        source = lavfi(f"{moving},{frames},{order},format=yuv420p")
+        run(*source, *codec, *told, f"file:{path}")
+
+    return make
 
 
 def variable(path: Path) -> None:
@@ -126,7 +155,10 @@ def many_streams(path: Path) -> None:
 def late(path: Path) -> None:
     """The picture begins 1.48 s after the sound."""
     shift = ["-itsoffset", "1.48", *counter(30)]
-    run(*lavfi("sine=d=3"), *shift, "-map", "1", "-map", "0", *X264, "-c:a", "aac", f"file:{path}")
+    # AAC begins before 0, and to make room for that FFmpeg 5 delays all of a Matroska file.
+    sound = "aac" if path.suffix == ".mp4" else "flac"
+    streams = ["-map", "1", "-map", "0", "-fps_mode", "passthrough", *X264, "-c:a", sound]
+    run(*lavfi("sine=d=3"), *shift, *streams, f"file:{path}")
 
 
 def no_duration(path: Path) -> None:
@@ -227,7 +259,7 @@ CLIPS: dict[str, Callable[[Path], None]] = {
         *counter(6, size="129x33"), "-c:v", "libvpx-vp9", f"file:{path}"
     ),
     "one_pixel.mkv": lambda path: run(
-        *lavfi("color=red:s=1x1:d=0.2"), "-c:v", "ffv1", f"file:{path}"
+        *lavfi("color=red:s=2x2:d=0.2,format=gbrp,crop=1:1"), "-c:v", "ffv1", f"file:{path}"
     ),
     "ten_bits.mkv": encoded(
         "-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-x265-params", "log-level=0"
@@ -256,7 +288,7 @@ CLIPS: dict[str, Callable[[Path], None]] = {
     "no_duration.mkv": no_duration,
     "pq.mp4": hdr("smpte2084"),
     "hlg.mp4": hdr("arib-std-b67"),
-    "pq_half_tagged.mp4": hdr("smpte2084", tags=""),
+    "pq_half_tagged.mp4": hdr("smpte2084", tagged=False),
     "truncated.mp4": cut_off(0.5, *X264, "-movflags", "+faststart"),
     "truncated.mkv": cut_off(0.5, *X264),
     "truncated.avi": cut_off(0.8, "-c:v", "mpeg4", "-q:v", "2"),

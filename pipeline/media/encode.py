@@ -13,6 +13,7 @@ from pipeline.errors import EncodeError
 from pipeline.media import ffmpeg
 from pipeline.media.atomic import output
 from pipeline.media.ffmpeg import Frame, Size
+from pipeline.media.program import program, require
 from pipeline.media.raw_frames import check_frame, write_frames
 from pipeline.media.sound import Sound, SoundTrack, sound_track
 
@@ -36,6 +37,9 @@ _QUALITY: dict[str, Callable[[int, str], list[str]]] = {
         str(crf),
     ],
 }
+
+# Which video encoder each kind of output needs.
+_WRITES = {"mp4": "libx264", "webm": "libvpx-vp9", "webp": "libwebp_anim", "gif": "gif"}
 
 # One command-line argument cannot be longer than 128 KiB on Linux.
 _LONGEST_COMMENT = 100_000
@@ -209,23 +213,45 @@ def check_encoder(name: str) -> None:
     """
     if name not in _QUALITY:
         raise EncodeError(f"{name} is not a known encoder: use one of {', '.join(_QUALITY)}")
-    try_encoder(name, instead="libx264 does everywhere")
+    try_encoder(name, instead="" if name == "libx264" else "use libx264")
 
 
 @functools.cache
-def try_encoder(name: str, *, instead: str) -> None:
+def try_encoder(name: str, *, instead: str = "") -> None:
     """Encode a few frames: an encoder that is listed may still lack its hardware or driver.
 
     Args:
         name: in ffmpeg's words.
-        instead: what to do if it does not work.
+        instead: what else would do, if anything.
 
     Raises:
-        EncodeError: it does not; with the reason.
+        EncodeError: it is not there or does not work; with the reason.
     """
+    doing = f"the encoder {name} does not work on this machine"
+    require("encoder", name, doing=doing, instead=instead)
     picture = ["-f", "lavfi", "-i", "color=size=256x256:rate=25:duration=0.2"]
     ffmpeg.run(
         [*picture, "-pix_fmt", "yuv420p", "-c:v", name, "-f", "null", "-"],
         error=EncodeError,
-        doing=f"the encoder {name} does not work on this machine ({instead})",
+        doing=f"{doing} ({instead})" if instead else doing,
     )
+
+
+def describe_ffmpeg() -> str:
+    """Say which ffmpeg this is and which outputs it can write, in one line for a bug report.
+
+    Returns:
+        "5.1.9 (/usr/bin/ffmpeg): mp4, webm, webp and gif work"; what does not work is listed too.
+
+    Raises:
+        EncodeError: there is no ffmpeg, or one older than 5.1.
+    """
+    broken = {}
+    for kind, encoder in _WRITES.items():
+        try:
+            try_encoder(encoder)
+        except EncodeError:
+            broken[kind] = f"{kind} does not ({encoder})"
+    works = ", ".join(kind for kind in _WRITES if kind not in broken)
+    outputs = "; ".join([f"{works} work" if works else "no video works", *broken.values()])
+    return f"{program().version} ({program().path}): {outputs}"

@@ -1,12 +1,12 @@
-"""ffmpeg: where it is, how it is given files and frames, how it is run and how it fails.
+"""ffmpeg: how it is given files and frames, how it is run and how it fails.
 
-Every other module describes *what* to decode or encode as a list of arguments; only this one starts
-the program. Nothing goes through a shell, user paths are always `file:` paths (a name may begin
-with `-` or `concat:`), and a file that is really a playlist cannot open other files.
+Every other module describes *what* to decode or encode as a list of arguments; only this one has
+the program do it (`program.py` finds it and asks what it is). Nothing goes through a shell, user
+paths are always `file:` paths (a name may begin with `-` or `concat:`), and a file that is really a
+playlist cannot open other files.
 """
 
 import contextlib
-import functools
 import io
 import re
 import subprocess
@@ -17,11 +17,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, cast
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EncodeError, PipelineError
+from pipeline.media.program import binary
 
 Frame = NDArray[np.uint8]  # RGB, (height, width, 3)
 Size = tuple[int, int]  # width, height
@@ -37,22 +37,6 @@ FORMATS = (
 )  # fmt: skip
 
 LAST_LINES = 12
-
-
-@functools.cache
-def binary() -> str:
-    """Path of the ffmpeg program: that of imageio-ffmpeg, or the one `IMAGEIO_FFMPEG_EXE` names.
-
-    Raises:
-        EncodeError: there is none for this platform.
-    """
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise EncodeError(
-            "ffmpeg was not found: reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an "
-            "ffmpeg program"
-        ) from error
 
 
 def file_input(path: Path, *options: str) -> list[str]:

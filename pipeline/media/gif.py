@@ -13,6 +13,7 @@ from pipeline.media.atomic import output
 from pipeline.media.ffmpeg import Size
 from pipeline.media.fitting import Clip, Frames, scaled, stretch, write_within
 from pipeline.media.images import resize
+from pipeline.media.program import require
 from pipeline.media.raw_frames import write_frames
 
 # Every frame of a dream changes everywhere, so a palette per frame beats one for all: SSIM .867
@@ -105,6 +106,7 @@ def encode_gif(
     Raises:
         EncodeError: nothing in that stretch, `max_mb` cannot be met, or ffmpeg failed.
     """
+    require("encoder", "gif", doing=f"could not write {path}")
     clip = stretch(frames, path, fps, start, seconds)
     own = clip.size
     ladder = _ladder(own, min(width or own[0], own[0]), fps=fps, colors=colors, max_fps=max_fps)

@@ -21,6 +21,7 @@ from pipeline.media.ffmpeg import Size
 from pipeline.media.images import MAX_PIXELS
 from pipeline.media.interlaced import field_filters, is_combed
 from pipeline.media.probe import Probe, probe
+from pipeline.media.program import require
 from pipeline.media.timing import Timing, timing
 from pipeline.media.upright import upright_filter, working_size
 
@@ -63,8 +64,9 @@ def ingest(
 
     Raises:
         InputError: no frame of the file can be used, or a frame has too many pixels.
-        EncodeError: the copy cannot be written (a full disk).
+        EncodeError: the copy cannot be written (a full disk, an ffmpeg without Ut Video).
     """
+    require("encoder", "utvideo", doing=f"could not copy {path}")
     source = probe(path)
     chosen = working_size(source, size)
     if chosen[0] * chosen[1] > max_pixels:

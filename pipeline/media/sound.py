@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.media import ffmpeg
 from pipeline.media.facts import Facts
 from pipeline.media.files import check_readable
+from pipeline.media.program import require
 
 # What MP4 takes and players play. PCM and Vorbis can be put into MP4 too, but few play them.
 _IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
@@ -71,6 +72,7 @@ def sound_track(sound: Sound | None, *, opus: bool = False) -> SoundTrack:
 
     Raises:
         InputError: the file with the sound is gone.
+        EncodeError: this ffmpeg has no encoder for it.
     """
     if sound is None:
         return SoundTrack("none")
@@ -88,6 +90,7 @@ def sound_track(sound: Sound | None, *, opus: bool = False) -> SoundTrack:
     # The encoder's own bit rate goes by the layout: 69 kb/s for mono, 128 stereo, 341 for 5.1.
     # Cut to the picture's time, then fill what is missing (a late start, gaps) with silence.
     cut = f"atrim=start=0:end={length},aresample=async=1:first_pts=0"
+    require("encoder", "libopus" if opus else "aac", doing=f"could not encode {sound.path}'s sound")
     if opus:  # the encoder takes 5.1 with its surround channels behind, not beside
         known = f"{cut},aformat=channel_layouts=7.1|5.1|5.0|quad|3.0|stereo|mono"
         return SoundTrack("opus", tuple(inputs), (*chosen, "-af", known, "-c:a", "libopus"))

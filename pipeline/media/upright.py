@@ -1,8 +1,10 @@
 """How decoded frames become upright RGB with square pixels, in BT.709, at the working size."""
 
+from pipeline.errors import InputError
 from pipeline.media.ffmpeg import Size
 from pipeline.media.images import fit_size
 from pipeline.media.probe import UNKNOWN, Probe
+from pipeline.media.program import require
 
 # Scene light in, display light of an SDR screen out. SDR white is put at 203 cd/m2 (BT.2408), and
 # mobius leaves what is darker nearly alone and rolls off what is brighter, up to ten times that:
@@ -35,6 +37,9 @@ def upright_filter(source: Probe, size: Size) -> str:
     Args:
         source: what the file is.
         size: (width, height) wanted.
+
+    Raises:
+        InputError: the video is HDR, and this ffmpeg cannot tone-map.
     """
     width, height = size
     filters = []
@@ -44,6 +49,8 @@ def upright_filter(source: Probe, size: Size) -> str:
             filters.append(f"crop={width}:{height}:0:0")
     scale = f"scale={width}:{height}:flags=bicubic"
     if source.hdr:
+        doing = f"{source.path} is HDR ({source.transfer}) and cannot be tone-mapped"
+        require("filter", "zscale", doing=doing, error=InputError)
         filters += [*_assumed(source), scale, _TONE_MAP]
     elif source.matrix in _UNTAGGED and source.stored[1] >= 720:
         filters.append(f"{scale}:in_color_matrix=bt709")

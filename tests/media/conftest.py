@@ -1,9 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import clips
 import pytest
 
+from pipeline.media import program
+from pipeline.media.encode import try_encoder
 from pipeline.media.facts import Facts
 from pipeline.media.ingest import ingest
 
@@ -29,3 +31,22 @@ def ingested(
         return done[name]
 
     return get
+
+
+@pytest.fixture
+def use_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path | None], None]]:
+    """Take another ffmpeg until the test ends: a program, or None for that of imageio-ffmpeg."""
+
+    def forget() -> None:
+        for known in (program.program, program._parts, try_encoder):
+            known.cache_clear()
+
+    def use(path: Path | None) -> None:
+        if path is None:
+            monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+        else:
+            monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(path))
+        forget()
+
+    yield use
+    forget()

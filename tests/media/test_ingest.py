@@ -12,6 +12,7 @@ from pipeline.errors import EncodeError, InputError, PipelineError
 from pipeline.media import ffmpeg
 from pipeline.media.facts import Facts, read_facts
 from pipeline.media.ingest import fingerprint, ingest
+from pipeline.media.program import program
 from pipeline.media.raw_frames import read_frames
 from pipeline.media.timing import choose_rate
 from pipeline.media.working_copy import WorkingCopy
@@ -60,6 +61,8 @@ def snapshot(path: Path, tmp_path: Path) -> np.ndarray:
     ],
 )
 def test_every_frame_of_every_kind_comes_in_order(ingested, name: str) -> None:
+    if name == "av1.mkv" and not clips.has("encoder", "libaom-av1"):
+        pytest.skip(f"{program()} has no libaom-av1")
     facts, folder = ingested(name)
     counts = {"plain.mp4": 60, "many_streams.mkv": 10}
     counts |= dict.fromkeys(("no_duration.mkv", "late.mp4", "late.mkv"), 30)
@@ -107,7 +110,8 @@ def test_bars_and_ramps_come_back_as_they_were(ingested, matrix: str, levels: st
     wanted = next(original).astype(int)
     original.close()
     assert np.array_equal(wanted[60, :, 1], 2 * np.arange(128))
-    assert np.abs(got - wanted).max() <= 4  # 8-bit YUV rounds by up to 3 itself
+    # 8-bit YUV rounds by up to 3 itself, and FFmpeg 5 and 6 by as much again as they make the clip.
+    assert np.abs(got - wanted).max() <= 6
 
 
 def test_untagged_colours_are_taken_as_players_take_them(tmp_path: Path) -> None:
@@ -124,6 +128,10 @@ def test_untagged_colours_are_taken_as_players_take_them(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["pq.mp4", "hlg.mp4", "pq_half_tagged.mp4"])
 def test_hdr_is_tone_mapped_with_one_warning(ingested, name: str) -> None:
+    if not clips.has("filter", "zscale"):
+        with pytest.raises(InputError, match=r"is HDR .* built without the filter zscale: name a"):
+            ingested(name)
+        pytest.skip(f"{program()} has no zscale")
     facts, folder = ingested(name)
     assert len(facts.warnings) == 1
     assert "HDR" in facts.warnings[0]
@@ -194,7 +202,9 @@ def test_a_late_start_is_on_the_files_clock(ingested) -> None:
     for name in ("late.mp4", "late.mkv"):
         facts, _ = ingested(name)
         assert facts.clock == Fraction(37, 25)
-        assert abs(facts.sound_starts[0] or 1) < 0.03
+        (sound,) = facts.sound_starts
+        assert sound is not None
+        assert abs(sound) < 0.03
 
 
 def test_start_and_frames(clip, tmp_path: Path) -> None:
