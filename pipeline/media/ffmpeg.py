@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EncodeError, PipelineError
-from pipeline.media.program import binary
+from pipeline.media.program import binary, environment
 
 Frame = NDArray[np.uint8]  # RGB, (height, width, 3)
 Size = tuple[int, int]  # width, height
@@ -86,6 +86,7 @@ class Process:
             stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env=environment(),
         )
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line

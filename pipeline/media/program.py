@@ -6,6 +6,7 @@ versions answer alike: the versions of its libraries and the lists of its encode
 """
 
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,11 @@ from pipeline.errors import EncodeError, PipelineError
 # a build may call itself anything: "5.1.9-0+deb12u1", "n9.0.2-17-g2a571b6068", "N-118000-g1234".
 OLDEST = "5.1"
 _OLDEST_LIBAVUTIL = (57, 28)
+
+# Static builds, such as those of imageio-ffmpeg 0.6 and 0.7, crash at every MPEG transport stream
+# on a machine with another glibc than their own, whose character sets they load to read the name of
+# the channel. Where there is no folder to load them from, they do without.
+_NO_CHARACTER_SETS = {"GCONV_PATH": os.devnull}
 
 _REMEDY = (
     f"name a complete ffmpeg of version {OLDEST} or later in IMAGEIO_FFMPEG_EXE, or unset that "
@@ -68,6 +74,11 @@ def binary() -> str:
         EncodeError: see `program`.
     """
     return program().path
+
+
+def environment() -> dict[str, str]:
+    """The environment to run ffmpeg in: this program's own, without character sets."""
+    return {**os.environ, **_NO_CHARACTER_SETS}
 
 
 def require(
