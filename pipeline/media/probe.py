@@ -1,7 +1,9 @@
 """What a video file holds, before anything is decided about it.
 
 There is no ffprobe beside imageio's ffmpeg, so the facts come from decoding one frame through the
-`showinfo` filter, which sees it as every later filter will: rotated, with its exact rate.
+`showinfo` filter, which sees it as every later filter will: rotated, with its exact rate. Of the
+rest of ffmpeg's report only the list of the input's streams is read, which FFmpeg 5 to 9 indent
+alike, deeper than it the metadata that a stranger may have written.
 """
 
 import re
@@ -13,6 +15,11 @@ from pipeline.errors import InputError
 from pipeline.media import ffmpeg
 from pipeline.media.ffmpeg import Size
 from pipeline.media.files import check_readable
+
+# How FFmpeg 5 to 9 begin the lines on the input, its duration and its streams, at `level+info`.
+_INPUT = r"^\[info\] Input #0, "
+_DURATION = r"^\[info\]   Duration: (\d+):(\d+):([\d.]+)"
+_STREAM = r"^\[info\]   Stream #0:\d+\S*: "
 
 # Transfer functions whose light goes far beyond what BT.709 shows white as.
 UNKNOWN = "unknown"
@@ -108,17 +115,26 @@ class _Report:
 
     def reason(self, path: Path) -> str | None:
         """Say in one line why it failed, if it is one of the usual reasons."""
-        text = "\n".join(self.lines)
-        if "Format not on whitelist" in text or "m3u8" in text:
-            return f"{path} is a playlist or another kind of file that is not itself a video"
-        if "matches no streams" in text:
-            kinds = "sound" if ": Audio:" in text else "no picture"
+        text = "\n".join(self.lines).replace(f"file:{path}: ", "")
+        if not re.search(_INPUT, text, re.MULTILINE):
+            if "Format not on whitelist" in text or "Not detecting m3u8" in text:
+                return f"{path} is a playlist or another kind of file that is not itself a video"
+            errors = [ffmpeg.plain(line) for line in text.splitlines() if "[error]" in line]
+            if not errors:
+                return None
+            damaged = "is not a video that can be read, or is damaged at its start"
+            return f"{path} {damaged}: {errors[0]}"
+        if not self._streams(text, "Video"):
+            kinds = "sound" if self._streams(text, "Audio") else "no picture"
             return f"{path} holds no video stream ({kinds} only)"
-        if "Error opening input" in text:
-            errors = [line for line in self.lines if "[error]" in line]
-            first = ffmpeg.plain(errors[0]) if errors else "unknown format"
-            return f"{path} is not a video that can be read, or is damaged at its start: {first}"
         return None
+
+    @staticmethod
+    def _streams(text: str, kind: str) -> list[str]:
+        """What is said of each stream of a kind in the input, covers of songs apart."""
+        inputs = re.split(r"^\[info\] Stream mapping:", text, maxsplit=1, flags=re.MULTILINE)[0]
+        told = re.findall(rf"{_STREAM}{kind}: (.*)", inputs, re.MULTILINE)
+        return [stream for stream in told if "(attached pic)" not in stream]
 
     def probe(self, path: Path) -> Probe:
         text = "\n".join(self.lines)
@@ -134,12 +150,11 @@ class _Report:
             r"color_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", text
         )
         levels, matrix, primaries, transfer = colour.groups() if colour else (UNKNOWN,) * 4
-        length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
+        length = re.search(_DURATION, text, re.MULTILINE)
         hours, minutes, rest = map(float, length.groups()) if length else (0.0, 0.0, 0.0)
-        inputs = text.split("Stream mapping:")[0]
-        videos = re.findall(r"Stream #0:\d+\S*: Video: (.*)", inputs)
-        sounds = re.findall(r"Stream #0:\d+\S*: Audio: (\w+).*?, (\d+) Hz, ([^,]+)", inputs)
-        others = re.search(r"Stream #0:\d+\S*: (?!Video|Audio)", inputs)
+        told = (re.match(r"(\w+).*?, (\d+) Hz, ([^,]+)", x) for x in self._streams(text, "Audio"))
+        sounds = (match.groups() for match in told if match)
+        others = self._streams(text, "(?!Video|Audio)\\w+")
         return Probe(
             path=path,
             stored=(width, height),
@@ -152,7 +167,7 @@ class _Report:
             fields=frame[6].strip("P"),
             first=int(frame[1]) * tick if frame[1] != "NOPTS" else Fraction(0),
             tick=tick,
-            videos=sum("(attached pic)" not in video for video in videos),
+            videos=len(self._streams(text, "Video")),
             sounds=tuple(SoundStream(codec, layout, int(hz)) for codec, hz, layout in sounds),
             seconds=3600 * hours + 60 * minutes + rest if length and not others else None,
         )

@@ -48,9 +48,9 @@ def test_scores_are_those_of_scdet(tmp_path: Path) -> None:
     matches = (re.search(r"scd\.score: ([\d.]+)", line) for line in lines)
     wanted = [float(match[1]) for match in matches if match]
     facts = ingest(tmp_path / "a.mkv", tmp_path)
-    assert len(wanted) == 30
+    assert len(wanted) in (29, 30)  # FFmpeg 5 does not score the first frame
     assert max(wanted) > 1
-    assert np.abs(np.subtract(facts.scores, wanted)).max() < 0.01
+    assert np.abs(np.subtract(facts.scores[-len(wanted) :], wanted)).max() < 0.01
 
 
 def test_cuts_fades_and_flashes(tmp_path: Path) -> None:
