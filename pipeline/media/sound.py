@@ -94,4 +94,6 @@ def sound_track(sound: Sound | None, *, opus: bool = False) -> SoundTrack:
     if opus:  # the encoder takes 5.1 with its surround channels behind, not beside
         known = f"{cut},aformat=channel_layouts=7.1|5.1|5.0|quad|3.0|stereo|mono"
         return SoundTrack("opus", tuple(inputs), (*chosen, "-af", known, "-c:a", "libopus"))
-    return SoundTrack("aac", tuple(inputs), (*chosen, "-af", cut, "-c:a", "aac"))
+    # FFmpeg before 9 would write other layouts (5.1 with side channels) in a way few players know.
+    known = f"{cut},aformat=channel_layouts=7.1|7.1(wide)|5.1|5.0|4.0|3.0|stereo|mono"
+    return SoundTrack("aac", tuple(inputs), (*chosen, "-af", known, "-c:a", "aac"))
