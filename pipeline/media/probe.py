@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.media import ffmpeg
 from pipeline.media.ffmpeg import Size
 from pipeline.media.files import check_readable
+from pipeline.media.program import program
 
 # How FFmpeg 5 to 9 begin the lines on the input, its duration and its streams, at `level+info`.
 _INPUT = r"^\[info\] Input #0, "
@@ -107,6 +108,13 @@ def probe(path: Path) -> Probe:
     return report.probe(path)
 
 
+def _is_animated_webp(path: Path) -> bool:
+    """Whether the extended header of a WebP has the flag for it (RFC 9649, section 2.7)."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return len(head) == 21 and head[8:16] == b"WEBPVP8X" and bool(head[20] & 0x02)
+
+
 class _Report:
     """What ffmpeg printed about a file."""
 
@@ -127,6 +135,11 @@ class _Report:
         if not self._streams(text, "Video"):
             kinds = "sound" if self._streams(text, "Audio") else "no picture"
             return f"{path} holds no video stream ({kinds} only)"
+        if _is_animated_webp(path):
+            return (
+                f"{path} is an animated WebP, which FFmpeg reads from version 9 on, and this is "
+                f"{program()}: make a GIF or an MP4 of it"
+            )
         return None
 
     @staticmethod

@@ -1,13 +1,17 @@
 """What is read out of ffmpeg's report, which FFmpeg 5 to 9 word differently."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import clips
 import pytest
+from PIL import Image
 
+from pipeline.errors import InputError
 from pipeline.media.probe import Probe, SoundStream, _Report, probe
+from pipeline.media.program import program
 
 FILE = Path("a.mp4")
 # The ends of reports on files that cannot be used, as FFmpeg 5.1.9, 7.0.2 and 9.0.2 word them.
@@ -74,11 +78,33 @@ def test_the_reason_is_the_same_in_every_wording(name: str) -> None:
     assert "\n" not in reason
 
 
+def test_an_animated_webp_is_named_where_ffmpeg_does_not_know_it(tmp_path: Path) -> None:
+    path, still = tmp_path / "a.webp", tmp_path / "still.webp"
+    frames = [Image.new("RGB", (32, 16), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(still, exif=b"Exif\0\0", lossless=True)
+    report = _Report()  # of FFmpeg 7.0.2
+    stream = "[info]   Stream #0:0: Video: webp, none, 25 fps, 25 tbr, 25 tbn"
+    error = "[webp @ 0x41] [error] image data not found"
+    report.lines += ["[info] Input #0, webp_pipe, from 'file:a.webp':", stream, error]
+    reason = report.reason(path)
+    assert reason is not None
+    assert reason.startswith(f"{path} is an animated WebP, which FFmpeg reads from version 9 on")
+    assert reason.endswith(f"{program()}: make a GIF or an MP4 of it")
+    assert report.reason(still) is None
+    if re.match(r"n?[5-8]\.", program().version):
+        with pytest.raises(InputError, match=re.escape(reason)):
+            probe(path)
+    else:
+        assert probe(path).fps == 10
+
+
 @pytest.mark.parametrize("lines", ["", f"{SONG.replace('Audio', 'Video')}[error] out of memory"])
-def test_what_is_not_known_is_left_to_ffmpegs_own_words(lines: str) -> None:
+def test_what_is_not_known_is_left_to_ffmpegs_own_words(tmp_path: Path, lines: str) -> None:
+    (tmp_path / FILE).write_bytes(bytes(100))
     report = _Report()
     report.lines += lines.splitlines()
-    assert report.reason(FILE) is None
+    assert report.reason(tmp_path / FILE) is None
 
 
 @pytest.mark.parametrize("version", SHOWN)
