@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.errors import EncodeError, InputError
-from pipeline.media import encode
+from pipeline.media import encode, ffmpeg
 from pipeline.media.encode import check_encoder, describe_ffmpeg, encode_mp4, try_encoder
 from pipeline.media.ingest import ingest
 from pipeline.media.program import Program, binary, program, require
@@ -112,6 +113,11 @@ def test_parts_are_read_from_the_lists(pretend) -> None:
     for name in ("=", "Video", "h264", "------"):
         with pytest.raises(InputError, match=f"^x: .*without the encoder {name}: use y, or name"):
             require("encoder", name, doing="x", instead="use y", error=InputError)
+
+
+def test_a_static_build_finds_no_character_sets_to_load(pretend) -> None:
+    pretend(f'{told(*VERSIONS["static"])}\nif [ $2 = -nostdin ]; then echo "<$GCONV_PATH>"; fi')
+    assert ffmpeg.run([], error=EncodeError, doing="x").endswith(b"<%b>\n" % os.devnull.encode())
 
 
 def test_filters_are_known_too() -> None:
