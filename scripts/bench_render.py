@@ -5,7 +5,7 @@ Those of the main thread add up to the whole; reading, flow and PNG work beside 
 """
 
 import json
-import resource
+import os
 import statistics
 import subprocess
 import sys
@@ -185,8 +185,7 @@ def _render(root: Path, path: str, overrides: list[str]) -> dict[str, Any]:
     with timed_parts() as parts:
         done = render(config, root=root)
     wall = time.perf_counter() - start
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    ffmpegs = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = os.times()  # of ffmpegs as well, but for Windows, which does not tell
     import cv2
     from bench_memory import resident_peak
 
@@ -195,7 +194,7 @@ def _render(root: Path, path: str, overrides: list[str]) -> dict[str, Any]:
         "frames": done.frames,
         "size": (width, height),
         "wall": wall,
-        "user": own.ru_utime + ffmpegs.ru_utime,
+        "user": spent.user + spent.children_user,
         "memory": resident_peak(),
         "parts": dict(parts),
     }
