@@ -5,13 +5,12 @@
         config.yaml       the config, to read and to render again
         frames/000123.png 8-bit RGB, each written aside and renamed
         frames.jsonl      a line per frame as it was stored: frame, seconds, strength
-        .lock             held (flock) while a render runs
+        .lock             held while a render runs (`lock.py`)
 
 A frame's children start from its stored 8-bit values, so a render that was killed and continued
 cannot be told from one that never was.
 """
 
-import fcntl
 import json
 import os
 import queue
@@ -19,9 +18,8 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,12 +124,7 @@ class FrameStore:
                 return self._recent[frame]
             if not self.path(frame).exists():
                 self.flush()  # it may still be waiting to be written
-            picture = cv2.imread(str(self.path(frame)), cv2.IMREAD_COLOR_RGB)
-            if picture is None:
-                raise ResumeError(
-                    f"{self.path(frame)} is missing or damaged; render again to mend it"
-                )
-            self._remember(frame, picture.astype(np.uint8, copy=False))
+            self._remember(frame, _read_png(self.path(frame)))
             return self._recent[frame]
 
     def forget(self) -> None:
@@ -195,7 +188,7 @@ class FrameStore:
 
     def _store(self, record: FrameRecord, png: bytes) -> None:
         replace_file(self.path(record.frame), png)
-        with self._journal.open("a") as journal:
+        with self._journal.open("a", encoding="utf-8", newline="\n") as journal:
             line = {
                 "frame": record.frame,
                 "seconds": round(record.seconds, 4),
@@ -225,10 +218,23 @@ def encode_png(picture: Frame) -> bytes:
     return data.tobytes()
 
 
+def _read_png(path: Path) -> Frame:
+    """A stored frame. OpenCV is given bytes: on Windows it opens no path with an accent in it.
+
+    Raises:
+        ResumeError: missing or damaged.
+    """
+    data = np.frombuffer(path.read_bytes() if path.exists() else b"", np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    if picture is None:
+        raise ResumeError(f"{path} is missing or damaged; render again to mend it")
+    return picture.astype(np.uint8, copy=False)
+
+
 def read_journal(folder: Path) -> list[FrameRecord]:
     """The journal's lines, the last one of each frame, in frame order."""
     path = folder / "frames.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     records = {r["frame"]: FrameRecord(**r) for r in map(json.loads, lines)}
     return [records[f] for f in sorted(records)]
 
@@ -242,7 +248,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ResumeError(f"{path} is damaged ({error}); --overwrite starts again") from error
     if not isinstance(value, dict):
@@ -259,24 +265,6 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all."""
     with partial(path) as unfinished:
         unfinished.write_bytes(data)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep every other render out of a folder; the lock of a process that died is free.
-
-    Raises:
-        ResumeError: another render is running there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ResumeError(
-                f"{folder} is in use by another render; wait for it, or choose another `name`"
-            ) from error
-        yield
 
 
 def _name(frame: int) -> str:

@@ -9,9 +9,10 @@ from pipeline import build
 from pipeline.config import Config
 from pipeline.disk import check_disk
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.frames import FrameStore, locked
+from pipeline.frames import FrameStore
 from pipeline.ingested import Progress
 from pipeline.inputs import Input, copies, look_at_inputs, open_inputs, side_by_side
+from pipeline.lock import locked
 from pipeline.manifest import Manifest, remove_render
 from pipeline.plan import FrameId
 

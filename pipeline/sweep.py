@@ -25,8 +25,9 @@ from typing import Any
 from pipeline.build import first_shown, shared
 from pipeline.config import Config, config_from
 from pipeline.errors import ResumeError
-from pipeline.frames import FrameStore, locked
+from pipeline.frames import FrameStore
 from pipeline.inputs import look_at_inputs
+from pipeline.lock import locked
 from pipeline.manifest import recorded_variants, remove_render
 from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.encode import encode_mp4, encode_webm

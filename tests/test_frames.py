@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +13,6 @@ from pipeline.frames import (
     FrameRecord,
     FrameStore,
     encode_png,
-    locked,
     read_journal,
     read_json,
     write_json,
@@ -141,25 +138,6 @@ def test_removing_leaves_other_peoples_files(tmp_path):
     mine.write_bytes(b"precious")
     FrameStore.remove_from(tmp_path, 3)
     assert list(tmp_path.rglob("*")) == [tmp_path / "frames", mine]
-
-
-def test_a_second_render_is_kept_out_and_a_dead_ones_lock_is_free(tmp_path):
-    hold = (
-        "import sys, pathlib\nfrom pipeline.frames import locked\n"
-        f"with locked(pathlib.Path({str(tmp_path)!r})):\n"
-        " print('held', flush=True)\n sys.stdin.read()\n"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(ResumeError, match="in use by another render"), locked(tmp_path):
-            pass
-        other.kill()
-        other.wait()
-    with locked(tmp_path):
-        pass
 
 
 def test_damaged_json_is_one_clear_line(tmp_path):
