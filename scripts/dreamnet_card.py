@@ -58,11 +58,15 @@ def facts_block(weights: Path, judged: Mapping[str, Numbers]) -> str:
 
 def write_card(card: Path, weights: Path, judged: Mapping[str, Numbers]) -> None:
     """Put the generated part into the card, which is created if it is not there."""
-    text = card.read_text() if card.exists() else f"{HEADING}{BEGIN}\n{END}\n"
+    text = card.read_text(encoding="utf-8") if card.exists() else f"{HEADING}{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     card.parent.mkdir(parents=True, exist_ok=True)
-    card.write_text(f"{before}{BEGIN}\n\n{facts_block(weights, judged)}\n{END}{after}")
+    card.write_text(
+        f"{before}{BEGIN}\n\n{facts_block(weights, judged)}\n{END}{after}",
+        encoding="utf-8",
+        newline="\n",
+    )
 
 
 def _table(numbers: Numbers) -> Iterable[str]:

@@ -176,7 +176,9 @@ def measure(
         ]
         rows.append((torch.stack(still).permute(0, 2, 3, 1) * 255).byte().numpy())
     sheet(rows, out / "photos.png")
-    (out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "numbers.json").write_text(
+        json.dumps(numbers, indent=1) + "\n", encoding="utf-8", newline="\n"
+    )
     return numbers
 
 
@@ -216,7 +218,9 @@ def main() -> None:
         pairs=pairs,
     )
     if args.card:
-        others = {title: json.loads(Path(path).read_text()) for title, path in args.beside}
+        others = {
+            title: json.loads(Path(path).read_text(encoding="utf-8")) for title, path in args.beside
+        }
         write_card(args.card, args.weights, {"dreamnet": numbers, **others})
 
 

@@ -237,7 +237,7 @@ class Run:
 
 def how_it_was_made(args: argparse.Namespace, run: Run, log: Path) -> dict[str, str]:
     """Collect what the card tells of a run; the losses are means over its last tenth."""
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     last = [e for e in entries if e["step"] > 0.9 * run.step]
     cosines = {
         kind: ", ".join(
@@ -305,7 +305,7 @@ def main() -> None:
     stopped: list[int] = []
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, lambda number, _: stopped.append(number))
-    with log_path.open("a", buffering=1) as log:
+    with log_path.open("a", buffering=1, encoding="utf-8", newline="\n") as log:
         while run.seconds < budget and not stopped:
             started = time.monotonic()
             facts = run.train_step(run.seconds / budget)

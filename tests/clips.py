@@ -236,7 +236,7 @@ def tone(layout: str, *codec: str) -> Callable[[Path], None]:
 
 
 def text(words: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(words) and None
+    return lambda path: path.write_text(words, encoding="utf-8") and None
 
 
 def _colours() -> dict[str, Callable[[Path], None]]:

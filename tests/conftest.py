@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def let_go(request: pytest.FixtureRequest) -> Iterator[None]:
             value.cache_clear()
     gc.collect()
     give_back_freed_memory()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip on Windows what is marked as Unix's."""
+    if sys.platform == "win32" and item.get_closest_marker("unix"):
+        pytest.skip("Windows has no such thing")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ TINY = {
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> str:
     monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(yaml.safe_dump(TINY))
+    Path("tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
     return "tiny.yaml"
 
 
@@ -37,7 +37,7 @@ def dream(*arguments: str, cwd: Path, **more) -> subprocess.CompletedProcess[str
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         **more,
     )
@@ -65,7 +65,7 @@ def test_encode_makes_outputs_again_by_name_or_folder(tiny, capsys):
 
 def test_a_wrong_config_exits_with_2_and_every_error(tiny, capsys):
     Path("bad.yaml").write_text(
-        "name: bad\nsource: {kind: noise, sise: [64, 48]}\ndream: {step: x}\n"
+        "name: bad\nsource: {kind: noise, sise: [64, 48]}\ndream: {step: x}\n", encoding="utf-8"
     )
     assert cli.main(["render", "bad.yaml"]) == 2
     err = capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_dry_run_needs_no_torch_and_writes_nothing(tiny, tmp_path):
         [sys.executable, "-c", code, "render", tiny, "--dry-run"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -111,7 +111,7 @@ def test_lists_need_no_torch(command):
         [sys.executable, "-c", code, *command],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -162,6 +162,7 @@ def test_doctor_says_why_the_gradient_is_autograds(monkeypatch, capsys):
     assert "autograd, because oneDNN has no convolution in fp32 on this CPU" in out
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_render_says_so_and_continues(tiny, tmp_path, sent, code):
     arguments = ["render", tiny, "source.frames=400", "-v"]
@@ -170,7 +171,7 @@ def test_a_stopped_render_says_so_and_continues(tiny, tmp_path, sent, code):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         # A shell starts what runs in its background deaf to Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -211,13 +212,14 @@ def test_an_input_names_its_own_render(tiny, tmp_path, capsys):
     assert Path("outputs/tiny--my_clip/tiny--my_clip.gif").exists()
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("given", ["environment", "command line"])
 def test_make_hands_paths_over_unparsed(tmp_path, given):
     """A path with spaces, quotes and a dollar reaches the command as it is."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     tool = venv / "bin/dream"
-    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$SEEN"\n')
+    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$SEEN"\n', encoding="utf-8")
     tool.chmod(0o755)
     (venv / ".ready").touch()
     name = "a b\"c'd $HOME;$(id).yaml"
@@ -236,4 +238,4 @@ def test_make_hands_paths_over_unparsed(tmp_path, given):
         env=os.environ | {"SEEN": str(seen)} | ({"CONFIG": name} if here else {}),
         check=True,
     )
-    assert seen.read_text().splitlines() == ["render", name]
+    assert seen.read_text(encoding="utf-8").splitlines() == ["render", name]

@@ -75,10 +75,12 @@ def test_a_frame_that_is_not_there_says_so(tmp_path):
 def test_a_half_written_journal_line_is_cut_off(tmp_path):
     store_frames(tmp_path, 2)
     journal = tmp_path / "frames.jsonl"
-    journal.write_text(journal.read_text() + '{"frame": 2, "sec')
+    journal.write_text(journal.read_text(encoding="utf-8") + '{"frame": 2, "sec', encoding="utf-8")
     with FrameStore(tmp_path) as store:
         store.write([FrameRecord(2, 1, 1)], [picture(2)])
-    assert [json.loads(line)["frame"] for line in journal.read_text().splitlines()] == [0, 1, 2]
+    assert [
+        json.loads(line)["frame"] for line in journal.read_text(encoding="utf-8").splitlines()
+    ] == [0, 1, 2]
 
 
 def test_a_write_that_fails_is_heard_of(tmp_path, monkeypatch):
@@ -126,7 +128,7 @@ def test_frames_encoded_side_by_side_are_stored_in_order(tmp_path, monkeypatch):
     with FrameStore(tmp_path) as store:
         pictures = [np.full((4, 4, 3), k, np.uint8) for k in range(6)]
         store.write([FrameRecord(k, 0, 0) for k in range(6)], pictures)
-    lines = (tmp_path / "frames.jsonl").read_text().splitlines()
+    lines = (tmp_path / "frames.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["frame"] for line in lines] == list(range(6))
     with FrameStore(tmp_path) as store:
         assert [int(store.read(k)[0, 0, 0]) for k in range(6)] == list(range(6))

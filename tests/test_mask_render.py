@@ -225,4 +225,9 @@ def test_a_zoom_into_noise_keeps_the_look_of_its_first_dream_and_resumes_to_the_
         (folder / f"frames/{number:06d}.png").unlink()
     render(settings, root=tmp_path)
     assert frames_of(folder) == before
-    assert json.loads((folder / "manifest.json").read_text())["config"]["dream"]["color"] == "match"
+    assert (
+        json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["dream"][
+            "color"
+        ]
+        == "match"
+    )

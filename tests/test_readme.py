@@ -12,7 +12,7 @@ from pipeline.config import load_config
 from pipeline.variants import plan_sweep
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_tables_are_up_to_date():
@@ -45,6 +45,7 @@ def test_files_it_points_to_are_there():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.unix
 def test_its_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")

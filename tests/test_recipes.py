@@ -98,7 +98,8 @@ def test_the_commands_make_sheets(photo, capsys):
 
 def test_a_sweep_from_the_command_line(photo, capsys):
     Path("s.yaml").write_text(
-        f"name: s\nsource: {{kind: image, path: {photo}}}\ndream: {{iterations: 1, octaves: 1}}\n"
+        f"name: s\nsource: {{kind: image, path: {photo}}}\ndream: {{iterations: 1, octaves: 1}}\n",
+        encoding="utf-8",
     )
     assert cli.main(["sweep", "s.yaml", "dream.step=0.01,0.02", "--out", "both.png"]) == 0
     assert Path("both.png").exists()

@@ -117,7 +117,7 @@ def test_the_first_frame_is_dreamed_and_the_others_move_on_from_it(tmp_path):
 def test_a_finished_render_does_nothing(tmp_path):
     done = render(config(), root=tmp_path)
     before = {p: p.stat().st_mtime_ns for p in done.folder.rglob("*.png")}
-    manifest = json.loads((done.folder / "manifest.json").read_text())
+    manifest = json.loads((done.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["config_hash"] == config_hash(resolved_dict(config()))
     again = render(config(), root=tmp_path)
     assert (again.dreamed, again.encoded) == (0, 0)
@@ -135,12 +135,12 @@ def test_a_changed_config_is_refused_and_names_the_keys(tmp_path):
 
 def test_overwrite_starts_again_and_deletes_only_its_own(tmp_path, reference):
     folder = render(config(), root=tmp_path).folder
-    (folder / "notes.txt").write_text("mine")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
     done = render(config("seed=4", "source.frames=5"), root=tmp_path, overwrite=True)
     assert done.dreamed == 5
     assert len(frames_of(folder)) == 5
     assert frames_of(folder)["000000.png"] != reference["000000.png"]
-    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert len(list(folder.glob("small-*.png"))) == 5
 
 
@@ -178,7 +178,7 @@ def start(root: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", RENDER, json.dumps(SMALL), str(root)],
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
 
@@ -206,6 +206,7 @@ def test_a_kill_loses_at_most_two_batches(tmp_path):
     assert len(list((tmp_path / "small/frames").glob("??????.png"))) >= 7 - 3 - 1
 
 
+@pytest.mark.unix
 def test_a_second_render_into_the_same_folder_is_refused(tmp_path):
     with start(tmp_path) as process:
         assert process.stdout.readline() == "ready\n"
@@ -219,9 +220,9 @@ def test_a_second_render_into_the_same_folder_is_refused(tmp_path):
 
 def test_other_versions_are_refused(tmp_path):
     folder = render(config(), root=tmp_path).folder
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["resolved"]["versions"]["torch"] = "1.0"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert render(config(), root=tmp_path).dreamed == 0
     (folder / "frames/000004.png").unlink()
     with pytest.raises(ResumeError, match=r"torch 1\.0 \(here"):

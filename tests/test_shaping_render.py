@@ -131,7 +131,7 @@ def test_a_guide_that_cannot_be_used_is_refused_before_anything_is_written(tmp_p
         with pytest.raises(InputError, match=r"none\.jpg: no such file"):
             attempt()
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no picture", encoding="utf-8")
     with pytest.raises(InputError, match="not a picture"):
         render(config(objective="guide", guide=str(text)), root=tmp_path)
     small = config(

@@ -206,10 +206,10 @@ def test_each_needs_frames_that_are_counted(tmp_path):
 def test_the_shipped_configs_are_sheets(name, tmp_path, photo):
     path = ROOT / f"configs/seeds/{name}.yaml"
     small = ["source.size=[64, 64]"]
-    if "photo.jpg" in path.read_text():
+    if "photo.jpg" in path.read_text(encoding="utf-8"):
         small.append(f"source.path={photo}")
     else:
         small += ["source.frames=3", "dream.iterations=2"]
     done = render(load_config(path, small), root=tmp_path)
     assert iio.imread(done.outputs[0]).size > 0
-    assert yaml.safe_load(path.read_text())["name"] == name
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["name"] == name

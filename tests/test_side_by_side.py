@@ -291,7 +291,7 @@ def test_a_schedule_that_does_not_fit_the_video_is_said_for_every_variant(tmp_pa
 
 
 def test_the_manifest_tells_of_every_variant(together):
-    manifest = json.loads((together / "manifest.json").read_text())
+    manifest = json.loads((together / "manifest.json").read_text(encoding="utf-8"))
     assert list(manifest["variants"]) == ["plain", *OF_ONE_INPUT]
     assert manifest["variants"]["dream.step"]["dream"]["step"] == 0.03
     assert [each["name"] for each in manifest["inputs"]] == ["plain", *OF_ONE_INPUT]

@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -44,7 +43,7 @@ STEPS = "dream.step=0.004,0.01,0.03"
 def file(tmp_path):
     def written(**changes) -> str:
         path = tmp_path / "small.yaml"
-        path.write_text(yaml.safe_dump(STILL | changes))
+        path.write_text(yaml.safe_dump(STILL | changes), encoding="utf-8")
         return str(path)
 
     return written
@@ -177,11 +176,13 @@ def test_kill_at_any_moment_then_continue_to_the_byte(file, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     for attempt in range(4):
         command = [sys.executable, "-c", SWEEP, path, str(tmp_path), *settings]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, encoding="utf-8", env=environment
+        ) as child:
             for _ in range(1 + 2 * attempt):
                 child.stdout.readline()
             time.sleep(moments.uniform(0, 0.1))
-            child.send_signal(signal.SIGKILL)
+            child.kill()
     (again,) = sweep(plan_sweep(path, settings), root=tmp_path)
     assert frames_of(again.parent) == whole
     assert len(whole) == 6 * 5
@@ -192,7 +193,7 @@ def test_kill_at_any_moment_then_continue_to_the_byte(file, tmp_path):
 def test_a_changed_file_is_refused_and_overwrite_starts_again(file, tmp_path):
     sweep(plan_sweep(file(), [STEPS]), root=tmp_path)
     folder = tmp_path / "small-sweep"
-    (folder / "render-1/notes.txt").write_text("mine")
+    (folder / "render-1/notes.txt").write_text("mine", encoding="utf-8")
     before = frames_of(folder)
     changed = file(seed=4, dream=STILL["dream"] | {"octaves": 2})
     for settings in ([STEPS], ["dream.step=0.004,0.03"]):
@@ -202,14 +203,14 @@ def test_a_changed_file_is_refused_and_overwrite_starts_again(file, tmp_path):
     sweep(plan_sweep(changed, ["dream.step=0.004,0.03"]), root=tmp_path, overwrite=True)
     assert renders(folder) == {"render-1": ["step_0.004", "step_0.03"]}
     assert not frames_of(folder).items() & before.items()
-    assert (folder / "render-1/notes.txt").read_text() == "mine"
+    assert (folder / "render-1/notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_damaged_manifest_is_said_and_overwrite_starts_again(file, tmp_path):
     plan = plan_sweep(file(), [STEPS])
     sweep(plan, root=tmp_path)
     folder = tmp_path / plan.name
-    (folder / "render-1/manifest.json").write_text("{")
+    (folder / "render-1/manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(ResumeError, match="damaged"):
         sweep(plan, root=tmp_path)
     heard = []

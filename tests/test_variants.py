@@ -18,7 +18,7 @@ STILL = {
 def file(tmp_path):
     def written(**changes) -> str:
         path = tmp_path / "small.yaml"
-        path.write_text(yaml.safe_dump(STILL | changes))
+        path.write_text(yaml.safe_dump(STILL | changes), encoding="utf-8")
         return str(path)
 
     return written

@@ -72,7 +72,7 @@ def test_a_video_keeps_its_frames_rate_and_sound(tmp_path, clip):
     assert sum(1 for _ in iter(video.grab, False)) == 21
     video.release()
     assert read[-1][:2] == ("clip.mp4", 21)
-    manifest = json.loads((done.folder / "manifest.json").read_text())
+    manifest = json.loads((done.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["inputs"][0]["frames"] == 21
 
 
@@ -119,7 +119,7 @@ def test_killed_then_continued_without_the_original(tmp_path, clip, reference, b
     with subprocess.Popen(
         [sys.executable, "-c", RENDER, json.dumps(settings), str(tmp_path)],
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     ) as process:
         for _ in range(batches):
@@ -136,7 +136,7 @@ def test_a_cut_off_video_is_used_as_far_as_it_goes_and_says_so(tmp_path):
     path = make("truncated.mp4", tmp_path)
     done = render(config(path, "outputs=[mp4]"), root=tmp_path)
     assert 0 < done.frames < 60
-    told = json.loads((done.folder / "manifest.json").read_text())["notes"]
+    told = json.loads((done.folder / "manifest.json").read_text(encoding="utf-8"))["notes"]
     assert any("truncated.mp4" in note and "frame" in note for note in done.notes)
     assert list(done.notes) == told
 
@@ -182,7 +182,7 @@ def test_outputs_are_made_again_with_sound(tmp_path, clip):
 
 
 def test_what_is_no_video_is_one_line_and_leaves_nothing(tmp_path):
-    (tmp_path / "notes.mp4").write_text("hello")
+    (tmp_path / "notes.mp4").write_text("hello", encoding="utf-8")
     for path, message in (
         ("notes.mp4", "notes.mp4"),
         ("gone.mp4", "no such file"),
@@ -229,7 +229,8 @@ def test_a_disk_without_room_for_the_working_copy_is_refused_before_it_is_made(
     assert render(config(clip), root=tmp_path).frames == 21
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.unix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root can mount")
 def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, clip, reference, monkeypatch):
     open_inputs(config(clip), tmp_path, fresh=True)
     room = (tmp_path / "source.mkv").stat().st_size + sum(map(len, reference.values())) // 2
@@ -252,6 +253,7 @@ def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, clip, reference
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells")
 def test_memory_stays_flat_over_two_thousand_frames(tmp_path):
     """Resident memory between the 300th and the last of 2,000 tiny frames, in its own process."""
     path = tmp_path / "long.mkv"
@@ -262,7 +264,7 @@ def test_memory_stays_flat_over_two_thousand_frames(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", rss + watch, json.dumps(settings), str(tmp_path)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )

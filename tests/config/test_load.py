@@ -223,7 +223,7 @@ def test_a_config_can_be_built_in_python() -> None:
 
 
 def test_loading_needs_nothing_heavy(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text(SHORTEST + "dream: {layers: mixed4a}")
+    (tmp_path / "x.yaml").write_text(SHORTEST + "dream: {layers: mixed4a}", encoding="utf-8")
     code = (
         "import sys, time; begin = time.perf_counter(); import pipeline.config as c;"
         "seconds = time.perf_counter() - begin; c.load_config(sys.argv[1]); c.config_table();"
@@ -233,7 +233,7 @@ def test_loading_needs_nothing_heavy(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "x.yaml")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -84,7 +84,7 @@ def test_missing_and_unknown_tensors_are_named(state):
 )
 def test_it_recognises_photos(assets, network, photo, words):
     cv2 = pytest.importorskip("cv2")
-    lines = (assets / "weights/imagenet_synset_words.txt").read_text().splitlines()
+    lines = (assets / "weights/imagenet_synset_words.txt").read_text(encoding="utf-8").splitlines()
     names = [line.split(" ", 1)[1].split(",")[0] for line in lines]
     picture = cv2.imread(str(assets / "photos" / photo))
     side = min(picture.shape[:2])

@@ -25,7 +25,7 @@ def test_table_is_torchvisions():
 
 
 def test_table_is_in_caffes_order(assets):
-    lines = (assets / "weights/imagenet_synset_words.txt").read_text().splitlines()
+    lines = (assets / "weights/imagenet_synset_words.txt").read_text(encoding="utf-8").splitlines()
     first = [line.split(" ", 1)[1].split(",")[0].lower() for line in lines]
     same = [a == b.lower() for a, b in zip(first, classes.imagenet(), strict=True)]
     assert sum(same) >= 998  # torchvision tells the two cranes and the two maillots apart

@@ -38,7 +38,7 @@ def test_both_levels_compute_the_same(compiled):
         cwd=Path(__file__).parents[2],
         env={**os.environ, "ATEN_CPU_CAPABILITY": "avx2"},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout

@@ -418,7 +418,7 @@ def test_averages_that_are_not_their_own_adjoint_are_refused():
 
 def test_memory_does_not_grow():
     def resident():
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[1]) * 4096
 
     if not memory.keep_freed_memory():

@@ -254,7 +254,7 @@ def test_triton_interpreted():
     command = [sys.executable, "-m", "pytest", "-q", "-k", "triton", "-p", "no:cacheprovider"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
-        [*command, __file__], env=environment, capture_output=True, text=True, check=False
+        [*command, __file__], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "skipped" not in done.stdout.replace("1 skipped", "")

@@ -100,7 +100,7 @@ def test_real_weights_recognise_a_dog(assets):
     """Channel order, mean and scale: any of them wrong, and it is no dog."""
     from pipeline.media.images import read_picture
 
-    words = (assets / "weights/imagenet_synset_words.txt").read_text().splitlines()
+    words = (assets / "weights/imagenet_synset_words.txt").read_text(encoding="utf-8").splitlines()
     photo = torch.from_numpy(read_picture(assets / "photos/dog_1.jpg", max_pixels=10**8))
     photo = photo.permute(2, 0, 1)[None].float() / 255
     photo = nn.functional.interpolate(photo, (224, 224), mode="bilinear", antialias=True)

@@ -144,7 +144,7 @@ def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
         "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{real}\n#EXT-X-ENDLIST\n",
     }
     for name, text in lists.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(EncodeError, match=r"whitelist|Invalid data"):
             ffmpeg.count_frames(tmp_path / name)
 

@@ -128,7 +128,7 @@ def test_what_is_no_picture_gets_one_clear_line(tmp_path: Path, corners) -> None
     write_jpeg(corners, jpeg)
     (tmp_path / "torn.png").write_bytes(good.read_bytes()[:90])
     (tmp_path / "torn.jpg").write_bytes(jpeg.read_bytes()[:300])
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not a picture", encoding="utf-8")
     (tmp_path / "empty.png").touch()
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
     expected = {

@@ -53,6 +53,6 @@ def test_a_picture_is_stretched_to_the_frames_and_may_be_inverted(tmp_path: Path
 
 
 def test_what_is_no_picture_is_said(tmp_path: Path):
-    (tmp_path / "mask.png").write_text("white")
+    (tmp_path / "mask.png").write_text("white", encoding="utf-8")
     with pytest.raises(InputError, match=r"mask\.png"):
         still_mask(tmp_path / "mask.png", fingerprint="", feather=8, invert=False)

@@ -58,7 +58,7 @@ def test_a_photo_serves_all_frames(tmp_path):
 def test_a_folder_is_in_name_order_and_each_picture_keeps_its_shape(tmp_path):
     save(tmp_path / "b.png", (40, 20), 20)
     save(tmp_path / "a.jpg", (30, 60), 10)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
     paths = find_pictures(str(tmp_path))
     assert [p.name for p in paths] == ["a.jpg", "b.png"]
     assert find_pictures(str(tmp_path / "*.png")) == [tmp_path / "b.png"]

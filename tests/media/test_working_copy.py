@@ -80,7 +80,7 @@ def test_a_program_may_end_with_a_copy_that_is_open(tmp_path) -> None:
         copy.read(0)
     """
     command = [sys.executable, "-c", script, str(tmp_path)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -150,7 +150,10 @@ def test_rows_are_kept_and_merged(tmp_path):
     assert results.has("B")
     assert results.has("F/1")
     assert not results.has("A")
-    assert path.with_suffix(".md").read_text() == bench_results.markdown(results) + "\n"
+    assert (
+        path.with_suffix(".md").read_text(encoding="utf-8")
+        == bench_results.markdown(results) + "\n"
+    )
 
 
 def test_rows_of_another_machine_are_not_mixed_in(tmp_path):
@@ -181,11 +184,13 @@ def test_a_table_goes_between_the_markers_of_its_kind(tmp_path):
     page = tmp_path / "page.md"
     begin, other = (bench_results.begin_of(kind) for kind in ("cpu", "cuda"))
     end = bench_results.END
-    page.write_text(f"before {begin} old {end} between {other} another {end} after\n")
+    page.write_text(
+        f"before {begin} old {end} between {other} another {end} after\n", encoding="utf-8"
+    )
     empty = Results.read(tmp_path / "none.json")
     for _ in range(2):
         bench_results.publish(page, "cpu", empty, tmp_path / "plot.png")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before {begin}\n")
     assert text.endswith(f"{end} between {other} another {end} after\n")
     assert "old" not in text

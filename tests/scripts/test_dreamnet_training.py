@@ -173,9 +173,11 @@ def test_the_card_keeps_its_prose(tmp_path):
     card = tmp_path / "card.md"
     numbers = {"mixed4c": {"cosine_photos": 0.5, "activation_soft": 1234.5}}
     dreamnet_card.write_card(card, WEIGHTS, {"dreamnet": numbers})
-    card.write_text(card.read_text() + "\nKnown weaknesses: none.\n")
+    card.write_text(
+        card.read_text(encoding="utf-8") + "\nKnown weaknesses: none.\n", encoding="utf-8"
+    )
     dreamnet_card.write_card(card, WEIGHTS, {"dreamnet": numbers})
-    text = card.read_text()
+    text = card.read_text(encoding="utf-8")
     assert text.count("| mixed4c | 0.50 | 1234 |") == 1
     assert text.endswith("\nKnown weaknesses: none.\n")
 
@@ -199,11 +201,11 @@ def test_training_goes_on_from_its_save_and_writes_weights_and_card(tmp_path, as
         }
         command = [sys.executable, SCRIPTS / "train_dreamnet.py"]
         command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        run = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
         return run.stdout
 
     first = train(0.05)
     assert "going on" not in first
     assert "going on from step" in train(0.1)
     DreamNet().load_state_dict(load_file(out))
-    assert "unrestricted use" in card.read_text()
+    assert "unrestricted use" in card.read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ def configs(tmp_path, monkeypatch) -> Path:
         ("c_other", NOISE, "bvlc_googlenet", "inception_3a"),
     ):
         text = f"name: {name}\n{source}{SMALL.format(model=model, layer=layer)}"
-        (folder / f"{name}.yaml").write_text(text)
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "mine.png"), noise)
     return folder
