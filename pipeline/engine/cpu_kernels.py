@@ -1,11 +1,13 @@
 """What a step does on a CPU besides convolving, by the compiled kernels of `cpu_kernels.c`.
 
 PyTorch has no fused operators for it, and its way back through a pooling uses one core a picture.
-The kernels are compiled while the package is installed, for two levels of x86-64, if there is a C
-compiler (pyproject.toml). Elsewhere PyTorch's operators do the work, up to a third slower a dream.
+The kernels are compiled while the package is installed, for two levels of x86-64 or for 64-bit
+Arm, if there is GCC or clang (build_kernels.py). Elsewhere PyTorch's operators do the work, up to a
+third slower a dream.
 """
 
 import ctypes
+import platform
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from pipeline.engine.torch_kernels import Window, gaussians, step_lengths
 
 NAME = "c"
-VERSION = 2  # of the functions' arguments
+VERSION = 3  # of the functions' arguments
 REACH = 2  # of the normalisation, channels to either side
 BETA = 0.75
 MOST_CHANNELS = 2048
@@ -30,13 +32,12 @@ class _Pooling(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Load the kernels for this CPU; None if they were not compiled, or it has neither level.
+    """Load the kernels for this CPU; None if they were not compiled, or it has no such level.
 
-    Those that an older version of this file left in its folder are not loaded.
+    Those that an older version of this file left in its folder are not loaded. `openmp()` of what
+    is returned tells whether they use all cores.
     """
-    # As torch sees it, so that ATEN_CPU_CAPABILITY holds here as well.
-    level = torch.backends.cpu.get_cpu_capability().lower()
-    for path in Path(__file__).parent.glob(f"_cpu_kernels_{level}.*"):
+    for path in Path(__file__).parent.glob(f"_cpu_kernels_{_level()}.*"):
         try:
             found = ctypes.CDLL(str(path))  # its threads are those of torch's OpenMP, loaded before
             if found.version() == VERSION:
@@ -44,6 +45,13 @@ def library() -> ctypes.CDLL | None:
         except (OSError, AttributeError):  # of another system, without OpenMP, without a version
             continue
     return None
+
+
+def _level() -> str:
+    if platform.machine().lower() in ("aarch64", "arm64"):  # every one of them has its vectors
+        return "neon"
+    # As torch sees it, so that ATEN_CPU_CAPABILITY holds here as well.
+    return torch.backends.cpu.get_cpu_capability().lower()
 
 
 def shift(picture: Tensor, offsets: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The compiled kernels: when they are taken; that they are right is tested beside their twins."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -23,14 +24,26 @@ def test_kernels_of_another_version_are_not_taken(compiled, monkeypatch):
 
 
 def test_a_cpu_of_neither_level_has_none(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     assert cpu_kernels.library.__wrapped__() is None
 
 
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+def test_arm_has_a_level_of_its_own(monkeypatch, machine):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SVE256")
+    assert cpu_kernels._level() == "neon"
+
+
+def test_they_tell_whether_they_use_all_cores(compiled):
+    assert cpu_kernels.library().openmp() in (0, 1)
+
+
 def test_both_levels_compute_the_same(compiled):
     """Run the tests of all kernels as on a CPU that has only AVX2."""
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":
-        pytest.skip("this is that CPU")
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this CPU has one level")
     files = [f"tests/engine/test_{name}.py" for name in ("pooling", "kernels", "stem")]
     chosen = ["-k", "(cpu or pooling or stem) and not whole_network", "-p", "no:cacheprovider"]
     done = subprocess.run(
