@@ -22,6 +22,7 @@ from pipeline.media.sound import Sound, sound_of
 from pipeline.media.sources import NoiseSource, PictureSource, Source, find_pictures
 from pipeline.media.upright import working_size
 from pipeline.media.working_copy import WorkingCopy
+from pipeline.names import distinct, usable
 
 
 @dataclass(frozen=True)
@@ -239,14 +240,7 @@ def _named(source: VideoSource, folder: Path) -> dict[str, Path]:
     paths = find_videos(source.path, ingested=folder)
     if len(paths) == 1:
         return {"": paths[0]}
-    named: dict[str, Path] = {}
-    for path in paths:
-        stem, count = path.stem, 1
-        while stem in named:
-            count += 1
-            stem = f"{path.stem}-{count}"
-        named[stem] = path
-    return named
+    return dict(zip(distinct(usable(path.stem) for path in paths), paths, strict=True))
 
 
 def find_videos(pattern: str | Sequence[str], *, ingested: Path | None = None) -> list[Path]:
@@ -262,11 +256,12 @@ def find_videos(pattern: str | Sequence[str], *, ingested: Path | None = None) -
     found: dict[Path, None] = {}
     for each in [pattern] if isinstance(pattern, str) else pattern:
         path = Path(each)
-        matches = sorted(glob.glob(each)) if not path.exists() else []
-        if matches:
-            found.update(dict.fromkeys(Path(match) for match in matches))
+        matches = [] if path.exists() else map(Path, glob.glob(each))
+        # By parts, since each system has its own order of paths.
+        if matches := sorted(matches, key=lambda match: match.parts):
+            found.update(dict.fromkeys(matches))
             continue
-        copies = (ingested, ingested / path.stem) if ingested else ()
+        copies = (ingested, ingested / usable(path.stem)) if ingested else ()
         if not any(read_facts(copy) for copy in copies):
             check_readable(path)
         found[path] = None

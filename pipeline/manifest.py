@@ -209,7 +209,7 @@ class Manifest:
         """Keep what an output was made with."""
         self._data["outputs"][want.key] = {
             "settings": want.output.model_dump(mode="json"),
-            "files": {str(p.relative_to(self.folder)): p.stat().st_size for p in paths},
+            "files": {p.relative_to(self.folder).as_posix(): p.stat().st_size for p in paths},
         }
         self._save()
 

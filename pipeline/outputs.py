@@ -1,9 +1,9 @@
 """What a config's `outputs` ask for, made from the frame store without dreaming again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from threading import Event
 from typing import Any
 
@@ -30,6 +30,7 @@ from pipeline.media.gif import encode_gif
 from pipeline.media.images import write_picture, write_png
 from pipeline.media.sources import Source
 from pipeline.media.webp import encode_webp
+from pipeline.names import distinct, usable
 from pipeline.sheets import frame_sheet, map_sheet
 
 
@@ -150,11 +151,13 @@ def _write_stills(
         chosen = list(output.frames)
         if bad := [f for f in chosen if f > last]:
             raise ConfigError(f"outputs: png: frames {bad} of a render that ends at frame {last}")
+    labels: Sequence[int | str] = range(len(frames))
+    pattern = path.name
+    if len(source.names) > 1:
+        labels, pattern = distinct(map(usable, source.names)), pattern.replace(":06d", "")
     paths = []
     for frame in chosen:
-        label: int | str = frame if len(source.names) == 1 else source.names[frame]
-        pattern = path.name if len(source.names) == 1 else path.name.replace(":06d", "")
-        paths.append(path.with_name(pattern.format(frame=label)))
+        paths.append(path.with_name(pattern.format(frame=labels[frame])))
         write_png(frames[frame], paths[-1], text={"config": comment})
     return paths
 
@@ -177,5 +180,5 @@ def _without_folders(value: Any, key: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [_without_folders(v, key) for v in value]
     if isinstance(value, str) and key in ("path", "weights", "flow_weights"):
-        return Path(value).name
+        return PureWindowsPath(value).name  # which knows the separators of every system
     return value

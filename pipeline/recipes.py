@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.config import Config, config_from
 from pipeline.engine.layers import main_layers, resolve
 from pipeline.engine.networks import spec
+from pipeline.names import usable
 
 
 def layer_sheet(
@@ -127,7 +128,7 @@ def channel_atlas(
 
 def file_stem(path: str) -> str:
     """Make a file's name, without folder and suffix, a part of a render's name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(path).stem)
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", usable(Path(path).stem))
 
 
 def _still(name: str, photo: str, side: int) -> dict[str, Any]:

@@ -127,7 +127,8 @@ def _variant(chosen: Sequence[str], config: Config, small: bool) -> Variant:
     pairs = [setting.split("=", 1) for setting in chosen]
     values = tuple(f"{key.rpartition('.')[2]} {value}" for key, value in pairs)
     name = re.sub(r"[^A-Za-z0-9.-]+", "_", " ".join(values)).strip("_.-")
-    if len(name) > _LONGEST_NAME or any(re.search(r"[^A-Za-z0-9.-]", v) for _, v in pairs):
+    # What the name cannot show, or shows in a case that some file systems do not look at.
+    if len(name) > _LONGEST_NAME or any(re.search(r"[^a-z0-9.-]", v) for _, v in pairs):
         digest = hashlib.blake2b("\0".join(chosen).encode(), digest_size=4).hexdigest()
         name = f"{name[:_LONGEST_NAME]}-{digest}"
     own = {"name": name, "outputs": (), "keep_frames": True}

@@ -10,6 +10,7 @@ from pydantic.functional_serializers import PlainSerializer
 from pydantic.json_schema import JsonSchemaValue
 
 from pipeline.config.checks import Checked, Range, is_whole, refuse, shown
+from pipeline.names import COMPONENT
 from pipeline.schedule import Schedule
 
 NTSC_RATES: Final = {
@@ -21,8 +22,6 @@ NTSC_RATES: Final = {
 MAX_FPS: Final = 1000
 MIN_SIDE: Final = 16
 MAX_SIDE: Final = 16_384  # beyond it H.264, PNG readers and GPU textures give up
-
-_COMPONENT: Final = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 Positive = Annotated[Schedule, Range(above=0)]
 NotNegative = Annotated[Schedule, Range(at_least=0)]
@@ -95,7 +94,7 @@ def _path(value: object) -> str:
     if not value or "\0" in value:
         refuse(f"{shown(value)} is not a path")
     # A shell expands ~ in words of its own only, never inside a YAML file or behind `=`.
-    return os.path.expanduser(value) if value.startswith("~/") else value
+    return os.path.expanduser(value) if value.startswith(("~/", "~\\")) else value
 
 
 def _paths(value: object) -> str | tuple[str, ...]:
@@ -117,15 +116,15 @@ PathTexts = Annotated[
 def _component(value: object) -> str:
     if not isinstance(value, str):
         refuse(f'{shown(value)} is not a name; put it in quotes: "{value}"')
-    if not re.fullmatch(_COMPONENT, value):
+    if not re.fullmatch(COMPONENT, value):
         refuse(
             f"{shown(value)} cannot name a file or folder: up to 100 letters, digits, . _ and -, "
-            f"not starting with a dot, are accepted"
+            f"no dot at either end, are accepted, except what Windows takes for a device (con, nul)"
         )
     return value
 
 
-_COMPONENT_SCHEMA: Final[JsonSchemaValue] = {"type": "string", "pattern": f"^{_COMPONENT}$"}
+_COMPONENT_SCHEMA: Final[JsonSchemaValue] = {"type": "string", "pattern": f"^{COMPONENT}$"}
 Component = Annotated[str, Checked(_component, {"title": "name", **_COMPONENT_SCHEMA})]
 
 

@@ -139,7 +139,8 @@ def find_pictures(pattern: str) -> list[Path]:
         where = f"{pattern}"
     if not found:
         raise InputError(f"no pictures in {where}; accepted: {', '.join(sorted(_SUFFIXES))}")
-    return sorted(found)
+    # By parts, since each system has its own order of paths.
+    return sorted(found, key=lambda path: path.parts)
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -88,6 +88,11 @@ def test_a_name_is_one_path_component() -> None:
     adapter = _adapter(values.Component)
     for name in ("a", "noise_zoom-2.1", "_x", "-x", "9", "x" * 100):
         assert adapter.validate_python(name) == name
+    for odd in ("console", "com", "com10", "nul-1", "a.con", "x.y"):
+        assert adapter.validate_python(odd) == odd
+    for wrong in ("con", "NUL", "aux.mp4", "Com1", "lpt9.x.y", "prn.", "x.", "x.mp4."):
+        with pytest.raises(ValidationError, match="takes for a device"):
+            adapter.validate_python(wrong)
     for wrong in ("", ".", "..", ".x", "a/b", "a\\b", "a b", "a\n", "é", "a:b", "x" * 101, "{x}"):
         with pytest.raises(ValidationError, match="cannot name a file or folder"):
             adapter.validate_python(wrong)
