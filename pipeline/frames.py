@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import PipelineError, ResumeError
-from pipeline.media.atomic import partial
+from pipeline.media.atomic import partial, remove
 from pipeline.media.ffmpeg import Frame
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -98,7 +98,7 @@ class FrameStore:
         """Frames below `count` that are on disk, whole."""
         found = {f for f in range(count) if _is_whole_png(self.path(f))}
         for stale in self._frames.glob("*.partial.png"):
-            stale.unlink()
+            remove(stale)
         return found
 
     def write(self, records: Sequence[FrameRecord], pictures: Sequence[Frame]) -> None:
@@ -153,8 +153,8 @@ class FrameStore:
         """Delete frames below `count` and the journal; `frames/` too if that empties it."""
         frames = folder / "frames"
         for path in [frames / _name(f) for f in range(count)] + list(frames.glob("*.partial.png")):
-            path.unlink(missing_ok=True)
-        (folder / "frames.jsonl").unlink(missing_ok=True)
+            remove(path)
+        remove(folder / "frames.jsonl")
         if frames.is_dir() and not any(frames.iterdir()):
             frames.rmdir()
 

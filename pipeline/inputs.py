@@ -56,6 +56,13 @@ class Input:
         """How many."""
         return len(self.source.sizes)
 
+    def close(self) -> None:
+        """End what reads its files; reading on opens them again."""
+        if isinstance(self.source, Video):
+            self.source.copy.close()
+        if self.mask is not None:
+            self.mask.close()
+
 
 @dataclass(frozen=True)
 class Video:

@@ -85,6 +85,8 @@ def open_job(
             inputs = open_inputs(config, folder, fresh=manifest.fresh, on_progress=on_progress)
             if variants:
                 inputs = side_by_side(inputs[0], variants)
+            for each in inputs:  # Windows deletes no file that something still reads
+                stack.callback(each.close)
             build.check_sizes(config, inputs)
         except PipelineError:
             if manifest.fresh:  # what could not begin does not stand in a mended config's way

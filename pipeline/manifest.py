@@ -20,6 +20,7 @@ from pipeline.config import Config, Guide, Output, config_hash, differing_keys, 
 from pipeline.errors import ResumeError
 from pipeline.frames import FrameStore, read_json, replace_file, write_json
 from pipeline.inputs import Input
+from pipeline.media.atomic import remove
 from pipeline.media.facts import COPY, FACTS, MASK
 from pipeline.media.ingest import fingerprint
 
@@ -301,17 +302,17 @@ def remove_render(folder: Path) -> None:
         found = {}
     for entry in found.get("outputs", {}).values():
         for name in entry["files"]:
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
     variants = found.get("variants", {})
     for name in [*variants, ""]:
-        (folder / name / _CONFIG).unlink(missing_ok=True)
+        remove(folder / name / _CONFIG)
     frames = {each["name"]: each["frames"] for each in found.get("inputs", ())}
     for name in dict.fromkeys([*variants, *frames, ""]):
         part = folder / name
         FrameStore.remove_from(part, frames.get(name, 0))
         for ingested in (part / MASK, part):
             for file in (COPY, FACTS):
-                (ingested / file).unlink(missing_ok=True)
+                remove(ingested / file)
             if ingested != folder and ingested.is_dir() and not any(ingested.iterdir()):
                 ingested.rmdir()
-    path.unlink()
+    remove(path)

@@ -59,4 +59,4 @@ def open_mask(
             f"mask: {path} has {facts.frames} frames at {source.fps} fps, and {frames} are needed: "
             "give a longer video, or a picture for all frames"
         )
-    return Mask(path.name, facts.fingerprint, copy.read, wanted.feather, wanted.invert)
+    return Mask(path.name, facts.fingerprint, copy.read, wanted.feather, wanted.invert, copy.close)

@@ -19,6 +19,7 @@ from pipeline.frames import FrameRecord, FrameStore
 from pipeline.ingested import Progress
 from pipeline.job import Job, open_job
 from pipeline.manifest import Wanted
+from pipeline.media.atomic import remove
 from pipeline.media.facts import COPY, MASK
 from pipeline.outputs import StoredFrames, write_output
 from pipeline.plan import Batch, FrameId, most_held, remaining
@@ -137,9 +138,10 @@ def render(
         encoded = _encode(job, listener)
         if not config.keep_frames:
             for each in job.inputs:
+                each.close()
                 FrameStore.remove_from(each.folder, each.frames)
                 for copy in (each.folder / COPY, each.folder / MASK / COPY):
-                    copy.unlink(missing_ok=True)
+                    remove(copy)
         return _rendered(job, len(missing), encoded)
 
 

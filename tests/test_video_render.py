@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from clips import lavfi, make, run
 
+from pipeline import renderer
 from pipeline.build import make_plan
 from pipeline.config import config_from
 from pipeline.errors import InputError, PipelineError, ResumeError
 from pipeline.frames import read_journal
 from pipeline.inputs import find_videos, open_inputs
+from pipeline.media import working_copy
 from pipeline.media.probe import probe
 from pipeline.metrics import coherence, farneback
 from pipeline.renderer import Listener, encode, render
@@ -271,3 +273,32 @@ def test_memory_stays_flat_over_two_thousand_frames(tmp_path):
     memory = {int(f): int(m) for f, m in (line.split() for line in done.stdout.splitlines())}
     early = min(m for f, m in memory.items() if f >= 300)
     assert max(memory.values()) - early < 50e6
+
+
+def test_nothing_of_a_render_is_open_once_it_ended(tmp_path, clip, monkeypatch):
+    """Windows would refuse to delete it, as one whose frames are not kept does at its end."""
+    opened = []
+    begin = working_copy.read_frames
+
+    def reading(*arguments, **options):
+        opened.append(begin(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(working_copy, "read_frames", reading)
+    removed = []
+    remove = renderer.remove
+
+    def look(path):
+        removed.append((path.name, [each.gi_frame for each in opened if each.gi_frame]))
+        remove(path)
+
+    monkeypatch.setattr(renderer, "remove", look)
+    mask = {"mask": {"path": str(clip)}}
+    kept = config(clip, "keep_frames=false", **mask)
+    done = render(kept, root=tmp_path)
+    assert opened
+    assert ("source.mkv", []) in removed
+    assert all(still == [] for _, still in removed)
+    assert not list(done.folder.rglob("source.mkv"))
+    render(config(clip, "name=other", **mask), root=tmp_path)
+    assert all(each.gi_frame is None for each in opened)

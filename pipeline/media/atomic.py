@@ -1,10 +1,16 @@
 """Files that appear whole or not at all."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import EncodeError
+
+# Windows neither replaces nor deletes a file that is open: to a virus scanner, to an indexer, or to
+# the ffmpeg of a killed run that is about to end. All of them are done with it soon.
+_PATIENCE = 2.0 if sys.platform == "win32" else 0.0  # seconds
 
 
 @contextmanager
@@ -24,12 +30,31 @@ def partial(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.stem}.partial{path.suffix}")
     # What a killed run left may still be held by an encoder of its own: not the same file.
-    unfinished.unlink(missing_ok=True)
+    remove(unfinished)
     try:
         yield unfinished
-        unfinished.replace(path)
+        _soon(lambda: unfinished.replace(path))
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # why it is there at all says more; the next run removes it
+            remove(unfinished)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there."""
+    _soon(lambda: path.unlink(missing_ok=True))
+
+
+def _soon(change: Callable[[], object]) -> None:
+    """Make a change to a file, now or as soon as the system lets us."""
+    latest = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            change()
+            return
+        except PermissionError:
+            if time.monotonic() >= latest:
+                raise
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -5,14 +5,13 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import InputError
 from pipeline.media import ffmpeg
 from pipeline.media.gif import MAX_FPS, GifFacts, encode_gif
 from pipeline.media.images import fit_size
 from pipeline.media.interlaced import field_filters, is_combed
 from pipeline.media.probe import probe
+from pipeline.media.raw_frames import RawFile
 from pipeline.media.upright import upright_filter
 
 
@@ -68,7 +67,7 @@ def convert_to_gif(
         )
         if not raw.exists() or raw.stat().st_size == 0:
             raise InputError(f"{input_path} has no frame from {start:g} s on")
-        frames = np.memmap(raw, np.uint8, "r").reshape(-1, size[1], size[0], 3)
+        frames = RawFile(raw, size)
         return encode_gif(
             frames, output_path, fps=fps, max_mb=max_mb, colors=colors, max_fps=max_fps
         )

@@ -7,6 +7,7 @@ playlist cannot open other files.
 """
 
 import contextlib
+import errno
 import io
 import re
 import subprocess
@@ -37,6 +38,9 @@ FORMATS = (
 )  # fmt: skip
 
 LAST_LINES = 12
+
+# What start_new_session is on Unix; each system ignores the other's word.
+_OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 
 def file_input(path: Path, *options: str) -> list[str]:
@@ -87,6 +91,7 @@ class Process:
             stderr=subprocess.PIPE,
             start_new_session=True,
             env=environment(),
+            creationflags=_OWN_GROUP,
         )
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line
@@ -98,6 +103,19 @@ class Process:
         """The pipe into ffmpeg."""
         assert self._process.stdin is not None
         return self._process.stdin
+
+    def write(self, data: memoryview) -> None:
+        """Write to the pipe into ffmpeg.
+
+        Raises:
+            BrokenPipeError: it has closed the pipe, which Windows calls an invalid argument.
+        """
+        try:
+            self.stdin.write(data)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise BrokenPipeError(errno.EPIPE, "ffmpeg has closed its pipe") from error
 
     @property
     def stdout(self) -> io.BufferedReader:
@@ -193,7 +211,9 @@ def explain(code: int, last_lines: Iterable[str]) -> str:
     """Say why ffmpeg failed: its last lines, without memory addresses, repetitions and echoes."""
     told = dict.fromkeys(plain(line) for line in last_lines)
     lines = [line for line in told if not any(echo in line for echo in _ECHOES)]
-    how = f"ended by signal {-code}" if code < 0 else f"failed with code {code}"
+    # Windows has no signals: a program that crashed there ends with a code that is known in hex.
+    shown = f"{code:#x}" if code > 255 else f"{code}"
+    how = f"ended by signal {-code}" if code < 0 else f"failed with code {shown}"
     return f"ffmpeg {how}" + ("".join(f"\n  {line}" for line in lines) or " and said nothing")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import EncodeError, InputError
 from pipeline.media import ffmpeg
-from pipeline.media.atomic import output
+from pipeline.media.atomic import output, remove
 from pipeline.media.cuts import Comparison
 from pipeline.media.facts import COPY, FACTS, Facts, write_facts
 from pipeline.media.ffmpeg import Size
@@ -82,7 +82,7 @@ def ingest(
     combed = is_combed(source)
     notes = _Notes()
     with output(folder / COPY) as unfinished:
-        (folder / FACTS).unlink(missing_ok=True)
+        remove(folder / FACTS)
         begin = clock.first + first / rate
         filters = field_filters(source, combed)
         command = _command(source, clock, chosen, rate, begin, frames, unfinished, filters)

@@ -29,6 +29,7 @@ class Mask:
         picture: reads the mask of a frame by number, uint8 RGB [H, W, 3] of any size.
         feather: width of the soft edge, pixels of the frame.
         invert: black is dreamed instead.
+        close: ends what reads its pictures from a file.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Mask:
     picture: Callable[[int], Frame]
     feather: float
     invert: bool = False
+    close: Callable[[], None] = lambda: None
 
     def read(self, frame: int, size: Size) -> Field:
         """The mask of one frame, stretched to (width, height): float32 [H, W] in [0, 1]."""

@@ -1,6 +1,8 @@
 """Frames through a pipe: into an ffmpeg that encodes, out of one that decodes."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -33,7 +35,7 @@ def write_frames(
     with process(arguments, error=EncodeError, doing=doing, stdin=True) as running:
         for frame in frames:
             check_frame(frame, count, size=size, doing=doing)
-            running.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
+            running.write(np.ascontiguousarray(frame).data.cast("B"))
             count += 1
     return count
 
@@ -45,6 +47,34 @@ def check_frame(frame: Frame, number: int, *, size: Size, doing: str) -> None:
         raise EncodeError(
             f"{doing}: frame {number} is {frame.dtype} {frame.shape}, expected uint8 {expected}"
         )
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """Frames in a file of raw RGB, by number.
+
+    The file is open only while a frame is read: mapped into memory, Windows could not delete it.
+
+    Attributes:
+        path: the file.
+        size: (width, height) of every frame.
+    """
+
+    path: Path
+    size: Size
+
+    def __len__(self) -> int:
+        return self.path.stat().st_size // self._length
+
+    def __getitem__(self, frame: int, /) -> Frame:
+        if not 0 <= frame < len(self):
+            raise IndexError(frame)
+        data = np.fromfile(self.path, np.uint8, self._length, offset=frame * self._length)
+        return data.reshape(self.size[1], self.size[0], 3)
+
+    @property
+    def _length(self) -> int:
+        return self.size[0] * self.size[1] * 3
 
 
 def read_frames(

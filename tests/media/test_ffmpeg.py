@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def test_explain_drops_addresses_repetitions_and_echoes() -> None:
     ]
     assert ffmpeg.explain(1, lines) == "ffmpeg failed with code 1\n  No capable devices found"
     assert "signal 9" in ffmpeg.explain(-9, [])
+    assert "failed with code 0xc0000005" in ffmpeg.explain(3221225477, [])
 
 
 def test_ten_thousand_lines_on_stderr_do_not_block_a_writer() -> None:
@@ -149,6 +151,28 @@ def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
             ffmpeg.count_frames(tmp_path / name)
 
 
+def test_a_pipe_that_windows_calls_invalid_is_left_to_the_exit_code(monkeypatch) -> None:
+    class Pipe:
+        def __init__(self, pipe):
+            self.close = pipe.close
+
+        def write(self, _):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    popen = subprocess.Popen
+
+    def closed(*args, **options):
+        process = popen(*args, **options)
+        process.stdin = Pipe(process.stdin)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", closed)
+    arguments = [*ffmpeg.frames_input((16, 8), Fraction(1)), "-f", "no-such-format", "-"]
+    with pytest.raises(EncodeError, match="no-such-format"):
+        write_frames(black(9), arguments, size=(16, 8), doing="x")
+
+
+@pytest.mark.unix
 def test_a_killed_ffmpeg_is_reported(monkeypatch) -> None:
     started: list[subprocess.Popen] = []
     popen = subprocess.Popen
