@@ -1,7 +1,10 @@
 """Frames to MP4 and WebM: BT.709, the exact frame rate, sound beside the picture."""
 
 import functools
+import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,8 +44,8 @@ _QUALITY: dict[str, Callable[[int, str], list[str]]] = {
 # Which video encoder each kind of output needs.
 _WRITES = {"mp4": "libx264", "webm": "libvpx-vp9", "webp": "libwebp_anim", "gif": "gif"}
 
-# One command-line argument cannot be longer than 128 KiB on Linux.
-_LONGEST_COMMENT = 100_000
+# Windows takes 32,767 characters for a whole command, in which each quote counts twice.
+_LONGEST_ARGUMENT = 8_000
 
 
 @dataclass(frozen=True)
@@ -173,15 +176,14 @@ def _write(
     track: SoundTrack,
 ) -> VideoFacts:
     doing = f"could not write {path}"
-    if len(comment.encode()) > _LONGEST_COMMENT:
-        raise EncodeError(f"{doing}: the comment is longer than {_LONGEST_COMMENT} bytes")
     even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    with output(path) as unfinished:
+    inputs = 2 if track.inputs else 1
+    with output(path) as unfinished, _commented(comment, inputs) as (described, metadata):
         arguments = [
-            *["-copyts", *ffmpeg.frames_input(even, fps), *track.inputs],
+            *["-copyts", *ffmpeg.frames_input(even, fps), *track.inputs, *described],
             *["-map", "0:v:0", *track.outputs],
             *["-vf", TO_BT709, "-c:v", *codec],
-            *["-metadata", f"comment={comment}", *container, f"file:{unfinished}"],
+            *[*metadata, *container, f"file:{unfinished}"],
         ]
         pictures = _padded(frames, size, even, doing)
         given = write_frames(pictures, arguments, size=even, doing=doing)
@@ -192,6 +194,24 @@ def _write(
             raise EncodeError(f"{doing}: {given} frames were given, {written} are in the file")
         length = unfinished.stat().st_size
     return VideoFacts(path, even, fps, written, length, codec[0], track.kind)
+
+
+@contextmanager
+def _commented(comment: str, inputs: int) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Arguments that put a comment into a file: one more input, if need be, and what is made of it.
+
+    Args:
+        comment: of any length; a long one is handed over in a file.
+        inputs: how many the command has already.
+    """
+    if len(comment) <= _LONGEST_ARGUMENT:
+        yield (), ("-metadata", f"comment={comment}")
+        return
+    with tempfile.TemporaryDirectory(prefix="comment-") as folder:
+        file = Path(folder, "comment.txt")
+        escaped = re.sub(r"([=;#\\\r\n])", r"\\\1", comment)
+        file.write_bytes(f";FFMETADATA1\ncomment={escaped}\n".encode())
+        yield ("-f", "ffmetadata", "-i", f"file:{file}"), ("-map_metadata", str(inputs))
 
 
 def _padded(frames: Iterable[Frame], size: Size, even: Size, doing: str) -> Iterator[Frame]:

@@ -12,6 +12,7 @@ from pipeline.media import ffmpeg
 from pipeline.media.encode import check_encoder, encode_mp4, encode_webm
 from pipeline.media.probe import probe
 from pipeline.media.raw_frames import read_frames
+from pipeline.media.sound import Sound
 from pipeline.media.timing import timing
 
 
@@ -101,13 +102,39 @@ def test_players_can_start_before_the_whole_file_is_there(tmp_path: Path) -> Non
     assert 0 < data.find(b"moov") < data.find(b"mdat")
 
 
-def test_the_comment_survives(tmp_path: Path) -> None:
-    comment = 'name: été\nlayers: {a: 1.0}  # "x"; y=\\z\n' + "k: v\n" * 2000
-    path = tmp_path / "a.mp4"
-    encode_mp4(moving(1, (16, 16)), path, size=(16, 16), fps=Fraction(1), comment=comment)
+@pytest.mark.parametrize("times", [0, 2_000, 50_000])
+@pytest.mark.parametrize("encode", [encode_mp4, encode_webm])
+def test_the_comment_survives_whatever_its_length(tmp_path: Path, encode, times) -> None:
+    comment = 'name: été\nlayers: {a: 1.0}  # "x"; y=\\z\\\n;\n' + "k: v\n" * times
+    path = tmp_path / "a.video"
+    encode(moving(1, (16, 16)), path, size=(16, 16), fps=Fraction(1), comment=comment)
     assert comment.encode() in path.read_bytes()
-    with pytest.raises(EncodeError, match="comment is longer"):
-        encode_mp4([], path, size=(16, 16), fps=Fraction(1), comment="x" * 200_000)
+
+
+def test_a_long_comment_is_beside_the_sound(tmp_path: Path, clip) -> None:
+    source, path = clip("flashes_late_sound.mp4"), tmp_path / "a.mp4"
+    sound = Sound(source, Fraction(0), Fraction(1))
+    comment = "k: v\n" * 3000
+    frames = moving(25, (16, 16))
+    facts = encode_mp4(frames, path, size=(16, 16), fps=Fraction(25), comment=comment, sound=sound)
+    assert facts.sound == "aac"
+    assert comment.encode() in path.read_bytes()
+
+
+def test_no_command_is_longer_than_windows_takes(tmp_path: Path, monkeypatch) -> None:
+    commands = []
+    popen = subprocess.Popen
+
+    def remember(command, **options):
+        commands.append(subprocess.list2cmdline(command))
+        return popen(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", remember)
+    for comment in ('"' * 8_000, '"' * 9_000):
+        path = tmp_path / "a.mp4"
+        encode_mp4(moving(1, (16, 16)), path, size=(16, 16), fps=Fraction(1), comment=comment)
+        assert comment.encode() in path.read_bytes()
+    assert max(map(len, commands)) < 32_767
 
 
 @pytest.mark.parametrize(
