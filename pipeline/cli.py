@@ -12,7 +12,12 @@ from typing import NoReturn
 
 from pipeline import cli_sheets
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.terminal import OUTPUTS, rendered, show_paths
+from pipeline.terminal import (
+    OUTPUTS,
+    escape_what_cannot_be_shown,
+    rendered,
+    show_paths,
+)
 
 _TERMINATED = 128 + signal.SIGTERM
 _INTERRUPTED = 128 + signal.SIGINT
@@ -26,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    escape_what_cannot_be_shown()
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)

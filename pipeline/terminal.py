@@ -1,5 +1,6 @@
 """What a user at a terminal sees of a render: a bar, notices, and where its outputs are."""
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,13 @@ def rendered(config: "Config", overwrite: bool) -> "Rendered":
     for note in done.notes:
         print(note, file=sys.stderr)
     return done
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Keep a path that the console has no letters for, on Windows above all, from ending us."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from torch import Tensor
 from pipeline.engine.inception5h import HEAD, LRN_SETTINGS
 from pipeline.engine.networks import build
 from pipeline.errors import PipelineError, WeightsError
+from pipeline.terminal import escape_what_cannot_be_shown
 
 Field = tuple[int, int | bytes]  # its number, and what it holds
 
@@ -187,6 +188,7 @@ def convert(source: Path, target: Path) -> None:
 
 def main() -> int:
     """Run from the command line."""
+    escape_what_cannot_be_shown()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("graph", type=Path, help="tensorflow_inception_graph.pb")
     parser.add_argument("weights", type=Path, help="the .safetensors file to write")

@@ -110,12 +110,12 @@ def directions(network: Network, layer: str, pictures: Tensor) -> Tensor:
 def sheet(rows: list[np.ndarray], path: Path) -> None:
     """Write rows of equally sized RGB pictures, [columns, H, W, 3] each, as one PNG."""
     picture = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
-    cv2.imwrite(str(path), picture[..., ::-1])
+    path.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
 
 
 def photo_tensor(path: Path) -> Tensor:
     """Read a photo, cut to 16:9 and resized to 320 x 180, float32 [3, H, W]."""
-    picture = cv2.imread(str(path))[..., ::-1]
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     height, width = picture.shape[:2]
     w, h = min(width, height * 16 // 9), min(height, width * 9 // 16)
     top, left = (height - h) // 2, (width - w) // 2

@@ -22,6 +22,7 @@ from pipeline.media.contact_sheet import Tile, contact_sheet
 from pipeline.media.ffmpeg import Frame
 from pipeline.media.images import fit, read_picture, resize, write_picture
 from pipeline.renderer import Rendered
+from pipeline.terminal import escape_what_cannot_be_shown
 
 SEEDS = Path(__file__).parent.parent / "configs/seeds"
 TITLE = "configs/seeds: known systems, and what networks see"
@@ -29,6 +30,7 @@ TITLE = "configs/seeds: known systems, and what networks see"
 
 def main() -> None:
     """Parse the arguments, render, write the sheet and print where it is."""
+    escape_what_cannot_be_shown()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--input", metavar="PHOTO", help="in place of photo.jpg")
     parser.add_argument("--guide", metavar="PHOTO", help="in place of guide.jpg")

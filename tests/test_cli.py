@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -138,6 +139,16 @@ def test_preview_goes_into_its_own_folder(tiny, capsys):
     assert cli.main(["render", tiny, "--preview"]) == 0
     assert capsys.readouterr().out.startswith("outputs/tiny-preview/")
     assert not Path("outputs/tiny").exists()
+
+
+def test_a_path_that_the_console_has_no_letters_for_is_shown_escaped(tiny, monkeypatch):
+    assert cli.main(["render", tiny, "outputs=[mp4]"]) == 0
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", errors="strict")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", console)
+        assert cli.main(["gif", "outputs/tiny/tiny.mp4", "夢.gif", "--width", "32"]) == 0
+    console.flush()
+    assert console.buffer.getvalue().startswith(b"\\u5922.gif  32x24")
 
 
 def test_doctor_describes_the_machine(capsys):

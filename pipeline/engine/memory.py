@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import sys
 from functools import cache
 
 # <malloc.h>
@@ -32,4 +33,6 @@ def give_back_freed_memory() -> None:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    # Asked on Linux only: elsewhere it would look for its name in the whole of Python's program.
+    known = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    return ctypes.CDLL(None) if known else None
