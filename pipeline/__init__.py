@@ -30,6 +30,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 # octaves each. A folder of six sizes is dreamed 1.2 times as fast if it keeps them all.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
 
+# What Apple's GPU has no kernel for is computed on the CPU, and torch says so, rather than failing.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
 _HOME = {
     "Dreamer": "pipeline.engine.dreamer",
     "load_config": "pipeline.config",

@@ -68,9 +68,11 @@ class TiledGradient:
         while True:
             try:
                 return self._compute(picture, weights)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _is_shortage(error):
+                    raise
                 self.split = _halved(self.split, picture.shape, error)
-            torch.cuda.empty_cache()
+            (torch.mps if picture.device.type == "mps" else torch.cuda).empty_cache()
 
     def is_whole(self, shape: torch.Size) -> bool:
         """Whether pictures of such a shape, [N, 3, H, W], go through the network at once."""
@@ -160,6 +162,12 @@ def tile_starts(side: int, tile: int | None) -> Starts:
         length = math.ceil((whole + (count - 1) * overlap) / count)
     starts = tuple(i * (whole - length) // (count - 1) * ALIGN for i in range(count))
     return Starts(starts, length * ALIGN + rest)
+
+
+def _is_shortage(error: RuntimeError) -> bool:
+    """Whether memory ran out, which Apple's GPU says in words only."""
+    short = "MPS backend out of memory", "Invalid buffer size"
+    return isinstance(error, torch.OutOfMemoryError) or str(error).startswith(short)
 
 
 def _halved(split: Split, shape: torch.Size, error: Exception) -> Split:

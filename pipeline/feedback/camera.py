@@ -133,6 +133,8 @@ def warp(picture: Tensor, matrix: NDArray[np.float64]) -> Tensor:
             borderMode=cv2.BORDER_REFLECT,
         )
         return torch.from_numpy(moved).permute(2, 0, 1)
+    if picture.device.type == "mps":  # whose grid_sample has no bicubic filter
+        return warp(picture.cpu(), matrix).to(picture.device)
     # grid_sample works backwards, in coordinates from -1 to 1 across the picture's outer edges.
     to_unit = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
     full = np.vstack([matrix, [0, 0, 1]])

@@ -77,14 +77,15 @@ class FlowFeedback:
 
     def _moved(self, dream: Frame, source: Frame, hop: Hop, size: Size) -> tuple[Tensor, Tensor]:
         """Bring a parent's detail here: float32 [3, H, W]; and how surely it is seen, [H, W]."""
-        if self._device.type == "cpu":
+        if self._device.type != "cuda":  # Apple's GPU has no bicubic filter along a flow
             hop = enlarge(hop, size)
             difference: NDArray[np.float32] = cv2.subtract(
                 dream, source, dtype=cv2.CV_32F
             ) / np.float32(255)
             cubic, reflect = cv2.INTER_CUBIC, cv2.BORDER_REFLECT
             moved = sample(difference, hop.flow, interpolation=cubic, border=reflect)
-            return torch.from_numpy(moved).permute(2, 0, 1), torch.from_numpy(hop.visible)
+            detail, visible = upload(moved, self._device), upload(hop.visible, self._device)
+            return detail.permute(2, 0, 1), visible
         flow, visible = enlarged(
             upload(hop.flow, self._device), upload(hop.visible, self._device), size
         )
@@ -107,7 +108,7 @@ def enlarged(flow: Tensor, visible: Tensor, size: Size) -> tuple[Tensor, Tensor]
     scale = torch.tensor([size[0] / width, size[1] / height, 1.0]).view(1, 3, 1, 1)
     both = torch.cat([flow, visible[..., None]], dim=-1).permute(2, 0, 1)[None]
     larger = F.interpolate(both, size=(size[1], size[0]), mode="bilinear", align_corners=False)
-    larger = larger * scale.to(flow.device, non_blocking=True)
+    larger = larger * scale.to(flow.device, non_blocking=flow.is_cuda)
     return larger[0, :2].permute(1, 2, 0), larger[0, 2]
 
 

@@ -45,11 +45,12 @@ def to_tensor(picture: Frame, device: torch.device | str) -> Tensor:
 
 
 def upload(array: NDArray[Any], device: torch.device | str) -> Tensor:
-    """Bring an array to a device; on the way to a GPU nobody waits for it."""
+    """Bring an array to a device; on the way to a CUDA GPU nobody waits for it."""
     tensor = torch.from_numpy(array)
     if torch.device(device).type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+        return tensor.pin_memory().to(device, non_blocking=True)
+    # Apple's would read the array after it is gone (pytorch/pytorch#139550).
+    return tensor.to(device)
 
 
 def stacked(pictures: Iterable[Tensor]) -> Tensor:
