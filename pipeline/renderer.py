@@ -1,13 +1,13 @@
 """The loop: for every batch of the plan, seeds -> dreams -> frame store; then the outputs."""
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline import build
 from pipeline.build_feedback import make_composite
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pipeline.feedback.composite import Composite
 
 _OUTPUTS_AT_ONCE = 2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ def _encode(job: Job, listener: Listener) -> int:
     with ThreadPoolExecutor(_OUTPUTS_AT_ONCE, thread_name_prefix="encode") as pool:
         running = {pool.submit(write, want): want for want in stale}
         try:
-            for done in as_completed(running):
+            for done in _completed(running):
                 try:
                     paths, seconds = done.result()
                 except PipelineError as failure:
@@ -289,6 +291,14 @@ def _encode(job: Job, listener: Listener) -> int:
         raise failures[0]
     job.manifest.finish()
     return len(stale)
+
+
+def _completed(running: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """As `as_completed`, in short waits: on Windows Ctrl-C does not interrupt a long one."""
+    left = set(running)
+    while left:
+        done, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
+        yield from done
 
 
 def _rendered(job: Job, dreamed: int, encoded: int) -> Rendered:

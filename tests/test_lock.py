@@ -77,6 +77,11 @@ def test_a_file_in_the_folders_place_is_one_clear_line(tmp_path):
         pass
 
 
+def test_nobody_locks_a_folder_twice(tmp_path):
+    with locked(tmp_path), pytest.raises(ResumeError, match="in use"), locked(tmp_path):
+        pass
+
+
 def test_an_error_frees_the_lock(tmp_path):
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError

@@ -70,6 +70,7 @@ def test_a_size_is_width_and_height() -> None:
 
 def test_a_path_is_text_and_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")  # what Windows calls it
     adapter = _adapter(values.PathText)
     assert adapter.validate_python("./a b.png") == "./a b.png"
     assert adapter.validate_python("~/a.png") == "/home/me/a.png"
