@@ -22,7 +22,9 @@ def recipe(target: str) -> list[str]:
     """The lines of a target of the Makefile, without where the programs are."""
     found = re.search(rf"^{target}:[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
     assert found, f"the Makefile has no {target}"
-    return [line.strip().replace("$(VENV)/bin/", "") for line in found[1].splitlines()]
+    known = dict(re.findall(r"^(\w+) *[?:]?= *(.*)$", MAKEFILE, re.MULTILINE)) | {"VENV": ""}
+    lines = (re.sub(r"\$\((\w+)\)", lambda name: known[name[1]], x) for x in found[1].splitlines())
+    return [line.strip().removeprefix("/bin/") for line in lines]
 
 
 def test_it_runs_for_every_change_on_every_system():
