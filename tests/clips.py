@@ -4,6 +4,7 @@ Most show a *counter*: 8 blocks of 16 px that spell the frame number in binary, 
 tell which frame it got, whatever codec, size and colours lie between.
 """
 
+import itertools
 import math
 import re
 import struct
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import EncodeError
@@ -30,7 +32,10 @@ FIELDS = ("-flags", "+ildct+ilme")
 
 
 def run(*arguments: str) -> None:
-    """Run ffmpeg, failing loudly."""
+    """Run ffmpeg, failing loudly; a test whose clip needs an encoder it lacks is skipped."""
+    for option, name in itertools.pairwise(arguments):
+        if option in ("-c:v", "-c:a") and name != "copy" and not has("encoder", name):
+            pytest.skip(f"{program()} has no {name}")
     ffmpeg.run(arguments, error=EncodeError, doing="could not make a test clip")
 
 
@@ -208,7 +213,7 @@ def sound_only(path: Path) -> None:
 def with_cover(path: Path) -> None:
     """A song whose only picture is its cover."""
     cover = path.with_suffix(".png")
-    run(*lavfi("color=red:s=64x64"), "-frames:v", "1", f"file:{cover}")
+    run(*lavfi("color=red:s=64x64"), "-frames:v", "1", "-c:v", "png", f"file:{cover}")
     song = [*lavfi("sine=d=0.5"), "-i", f"file:{cover}", "-map", "0", "-map", "1", "-c:v", "copy"]
     run(*song, "-disposition:v", "attached_pic", f"file:{path}")
 
