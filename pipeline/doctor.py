@@ -3,19 +3,17 @@
 import platform
 from importlib.metadata import version
 
-import imageio_ffmpeg
-
 from pipeline.build import make_dreamer
-from pipeline.config import Config, config_from
+from pipeline.config import config_from
 from pipeline.errors import PipelineError
-from pipeline.media.encode import check_encoder
+from pipeline.media.encode import describe_ffmpeg
 from pipeline.runtime import describe, package_versions, resolve_runtime
 
 _HALF = ("bf16", "fp16")
 
 
 def report() -> list[str]:
-    """Describe the machine and the packages; dream one tiny step and encode one tiny video."""
+    """Describe the machine and the packages; dream one tiny step and try every video encoder."""
     import torch
 
     from pipeline.engine import capabilities
@@ -32,12 +30,10 @@ def report() -> list[str]:
         f"kernels  {capabilities.kernels()}",
         f"half     {'; '.join(half)}",
         f"gpu      {_gpus()}",
-        f"ffmpeg   {imageio_ffmpeg.get_ffmpeg_version()}",
     ]
-    config = config_from({"name": "doctor", "source": {"kind": "noise", "size": [64, 64]}})
-    for what, probe in (("dream", _dream), ("video", _video)):
+    for what, probe in (("dream", _dream), ("ffmpeg", describe_ffmpeg)):
         try:
-            lines.append(f"{what:8s} {probe(config)}")
+            lines.append(f"{what:8s} {probe()}")
         except PipelineError as error:
             lines.append(f"{what:8s} does not work: {error}")
     return lines
@@ -52,11 +48,12 @@ def _gpus() -> str:
     return "mps" if torch.backends.mps.is_available() else "none; the CPU dreams"
 
 
-def _dream(config: Config) -> str:
+def _dream() -> str:
     import torch
 
     from pipeline.engine.ascent import StepSettings
 
+    config = config_from({"name": "doctor", "source": {"kind": "noise", "size": [64, 64]}})
     resolved = resolve_runtime(config, (64, 64))
     dreamer, engine = make_dreamer(config, resolved)
     step = StepSettings(step=0.01, jitter=4, sigma=0.5, weights=(1.0,))
@@ -64,8 +61,3 @@ def _dream(config: Config) -> str:
         dreamer(torch.rand(1, 3, 64, 64), iterations=1, keys=[0], settings=[step])
     because = f"autograd, because {dreamer.refusal}" if dreamer.refusal else None
     return "; ".join(filter(None, [describe(resolved, engine), because, dreamer.slow_because]))
-
-
-def _video(_: Config) -> str:
-    check_encoder("libx264")
-    return "H.264 by libx264 works"

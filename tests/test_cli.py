@@ -162,7 +162,7 @@ def test_doctor_describes_the_machine(capsys):
         told = capabilities.cost(precision, "cpu") or f"{precision} is faster than fp32"
         assert told in lines["half"]
     assert "dreaming with dreamnet" in lines["dream"]
-    assert "libx264 works" in lines["video"]
+    assert "mp4, webm, webp, gif work" in lines["ffmpeg"]
 
 
 def test_doctor_says_why_the_gradient_is_autograds(monkeypatch, capsys):

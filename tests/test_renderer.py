@@ -82,7 +82,7 @@ def test_a_precision_that_costs_time_says_so_and_the_manifest_why(tmp_path, monk
         )
     assert cost in heard["bf16"]
     assert cost not in heard["fp32"]
-    remarks = json.loads((done.folder / "manifest.json").read_text())["remarks"]
+    remarks = json.loads((done.folder / "manifest.json").read_text(encoding="utf-8"))["remarks"]
     assert remarks == [cost, "oneDNN has no convolution in bf16 on this CPU"]
 
 

@@ -81,9 +81,11 @@ def name_of(dtype: torch.dtype) -> str:
 
 def kernels() -> str:
     """Say which kernels do what a step does besides convolving on the CPU."""
-    if cpu_kernels.library() is None:
+    library = cpu_kernels.library()
+    if library is None:
         return "PyTorch's operators (no kernels in C were compiled for this CPU)"
-    return f"C, compiled for {torch.backends.cpu.get_cpu_capability()}"
+    shared = "on all cores" if library.openmp() else "on one core (compiled without OpenMP)"
+    return f"C, for {cpu_kernels.level()}, {shared}"
 
 
 def processor() -> str:

@@ -37,7 +37,7 @@ def library() -> ctypes.CDLL | None:
     Those that an older version of this file left in its folder are not loaded. `openmp()` of what
     is returned tells whether they use all cores.
     """
-    for path in Path(__file__).parent.glob(f"_cpu_kernels_{_level()}.*"):
+    for path in Path(__file__).parent.glob(f"_cpu_kernels_{level()}.*"):
         try:
             found = ctypes.CDLL(str(path))  # its threads are those of torch's OpenMP, loaded before
             if found.version() == VERSION:
@@ -47,7 +47,8 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def _level() -> str:
+def level() -> str:
+    """Return the level of processors whose kernels serve here: avx2, avx512, neon or another."""
     if platform.machine().lower() in ("aarch64", "arm64"):  # every one of them has its vectors
         return "neon"
     # As torch sees it, so that ATEN_CPU_CAPABILITY holds here as well.

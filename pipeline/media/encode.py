@@ -261,7 +261,7 @@ def describe_ffmpeg() -> str:
     """Say which ffmpeg this is and which outputs it can write, in one line for a bug report.
 
     Returns:
-        "5.1.9 (/usr/bin/ffmpeg): mp4, webm, webp and gif work"; what does not work is listed too.
+        "5.1.9 (/usr/bin/ffmpeg): mp4, webm, webp, gif work"; what does not work is listed too.
 
     Raises:
         EncodeError: there is no ffmpeg, or one older than 5.1.

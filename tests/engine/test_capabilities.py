@@ -1,6 +1,7 @@
 """What the machine can do is found by trying, and whatever depends on it follows the answer."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,9 +106,10 @@ def test_threads_are_as_many_as_may_work_at_once(monkeypatch, tmp_path, told, qu
 
 
 def test_it_says_which_kernels_there_are(monkeypatch):
-    if cpu_kernels.library():
-        level = torch.backends.cpu.get_cpu_capability()
-        assert capabilities.kernels() == f"C, compiled for {level}"
+    for openmp, cores in ((1, "all cores"), (0, "one core (compiled without OpenMP)")):
+        library = SimpleNamespace(openmp=lambda openmp=openmp: openmp)
+        monkeypatch.setattr(cpu_kernels, "library", lambda library=library: library)
+        assert capabilities.kernels() == f"C, for {cpu_kernels.level()}, on {cores}"
     monkeypatch.setattr(cpu_kernels, "library", lambda: None)
     assert capabilities.kernels().startswith("PyTorch's operators")
     assert capabilities.processor()

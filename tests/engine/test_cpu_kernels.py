@@ -33,7 +33,7 @@ def test_a_cpu_of_neither_level_has_none(monkeypatch):
 def test_arm_has_a_level_of_its_own(monkeypatch, machine):
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SVE256")
-    assert cpu_kernels._level() == "neon"
+    assert cpu_kernels.level() == "neon"
 
 
 def test_they_tell_whether_they_use_all_cores(compiled):

@@ -11,6 +11,8 @@ from pipeline.media.ingest import ingest
 from pipeline.media.program import Program, binary, program, require
 
 # What `ffmpeg -version` says of itself, by who built it.
+pytestmark = pytest.mark.unix  # a shell script takes ffmpeg's place
+
 VERSIONS = {
     "debian": ("ffmpeg version 5.1.9-0+deb12u1 Copyright (c) 2000-2026", "57. 28.100"),
     "static": ("ffmpeg version 7.0.2-static https://johnvansickle.com/ffmpeg/", "59.  8.100"),
@@ -28,7 +30,7 @@ def pretend(tmp_path: Path, use_ffmpeg):
 
     def put(script: str) -> Path:
         fake = tmp_path / "fake ffmpeg"
-        fake.write_text(f"#!/bin/sh\n{script}\n")
+        fake.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         fake.chmod(0o755)
         use_ffmpeg(fake)
         return fake
