@@ -51,8 +51,8 @@ seeds: setup
 	test -z "$$GUIDE" || set -- "$$@" --guide "$$GUIDE"; \
 	$(VENV)/bin/python scripts/seeds.py "$$@"
 
-# Test processes side by side, each file of tests in one of them.
-PARALLEL = -n auto --maxprocesses 4 --dist loadfile
+# Test processes side by side; one that is done takes over from another.
+PARALLEL = -n auto --maxprocesses 4 --dist worksteal
 
 test: setup
 	$(VENV)/bin/python -m pytest $(PARALLEL)

@@ -53,11 +53,7 @@ def weights(tmp_path_factory) -> Callable[[dict[str, Any]], str | None]:
             return None
         path = folder / f"{facts.name}{'-classes' * ('classes' in dream)}.safetensors"
         if not path.exists():
-            state = random_state(facts)
-            if "classes" not in dream:
-                head = f"{facts.head.partition('.')[0]}."
-                state = {key: each for key, each in state.items() if not key.startswith(head)}
-            save_file(state, path)
+            save_file(random_state(facts, classifier="classes" in dream), path)
         return str(path)
 
     return file

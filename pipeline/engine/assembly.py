@@ -52,15 +52,25 @@ def architecture(facts: NetworkSpec, state: Mapping[str, Tensor]) -> nn.Module:
         return cast("nn.Module", network).eval()
 
 
-def random_state(facts: NetworkSpec, *, seed: int = 0) -> dict[str, Tensor]:
+def random_state(
+    facts: NetworkSpec, *, seed: int = 0, classifier: bool = True
+) -> dict[str, Tensor]:
     """Draw weights for tests and for measuring speed, which does not depend on them.
 
     Weights follow He et al. 2015, so that activations keep their size through the layers; biases
     and BatchNorm's statistics are random too. The global random state is neither read nor written.
+
+    Args:
+        facts: of the network.
+        seed: of the weights.
+        classifier: draw its weights as well, which may be most of a network's.
     """
     rng = torch.Generator().manual_seed(seed)
     state = {}
+    head = f"{facts.head.partition('.')[0]}."
     for key, like in architecture(facts, {}).state_dict().items():
+        if not classifier and key.startswith(head):
+            continue
         tensor = torch.empty(like.shape)
         if key.endswith("gamma"):  # of a divisive normalisation: not negative
             tensor.uniform_(0, 1 / len(tensor), generator=rng)

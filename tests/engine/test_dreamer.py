@@ -93,7 +93,7 @@ def test_octaves_below_what_the_layer_sees_are_left_out(dreamnet):
 def test_a_pyramid_deeper_than_the_picture_stops_where_the_layer_sees_nothing():
     """VGG19 is often given eight octaves; halved seven times, 96 pixels are none."""
     facts = networks.spec("vgg19")
-    state = {k: t for k, t in random_state(facts).items() if k.startswith("features")}
+    state = random_state(facts, classifier=False)
     layer = resolve("vgg19", "features.12")
     dreamer = Dreamer(
         networks.build("vgg19", state), [Term(layer.node, "norm")], octaves=8, ratio=2.0,

@@ -49,10 +49,8 @@ ANALYTIC = "analytic+c" if cpu_kernels.library() else "analytic"
 
 @cache
 def built(name):
-    state = random_state(networks.spec(name))
-    if name in ("alexnet", "vgg16", "vgg19"):  # their classifiers are most of their weights
-        state = {key: tensor for key, tensor in state.items() if key.startswith("features")}
-    return networks.build(name, state)
+    large = name in ("alexnet", "vgg16", "vgg19")  # most of their weights are the classifier's
+    return networks.build(name, random_state(networks.spec(name), classifier=not large))
 
 
 def pictures(n, size, seed=0):

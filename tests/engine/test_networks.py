@@ -24,10 +24,8 @@ SIDES = {"inception_v3": 107, "alexnet": 95}
 @cache
 def random_state(name):
     """Random weights; without the classifiers that are larger than all the rest together."""
-    state = assembly.random_state(networks.spec(name))
-    if name in ("alexnet", "vgg16", "vgg19"):
-        state = {key: tensor for key, tensor in state.items() if key.startswith("features")}
-    return state
+    large = name in ("alexnet", "vgg16", "vgg19")
+    return assembly.random_state(networks.spec(name), classifier=not large)
 
 
 @cache

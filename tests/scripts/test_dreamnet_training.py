@@ -81,13 +81,13 @@ def test_the_slim_network_computes_what_its_teacher_does(monkeypatch):
     monkeypatch.setattr(dreamnet_slim, "_SAMPLES", 4000)
     torch.manual_seed(0)
     state = random_state(spec("bvlc_googlenet"))
-    pictures = torch.rand(72, 3, 96, 96)
-    slimmer = dreamnet_slim.Slimmer(state, pictures[:64])
+    pictures = torch.rand(40, 3, 64, 64)
+    slimmer = dreamnet_slim.Slimmer(state, pictures[:32])
     net = slimmer()
     teacher = bvlc_googlenet.load(state)
     with torch.no_grad():
-        seen = dreamnet_student.activations(net, (pictures[64:] - 0.5) * 4, 2)
-        y = (pictures[64:].flip(1) * 255) - torch.tensor((104.0, 117.0, 123.0))[:, None, None]
+        seen = dreamnet_student.activations(net, (pictures[32:] - 0.5) * 4, 2)
+        y = (pictures[32:].flip(1) * 255) - torch.tensor((104.0, 117.0, 123.0))[:, None, None]
         for name in ("conv1", "pool1", "norm1", "conv2r"):
             y = teacher.get_submodule(name)(y)
         kept = slimmer.kept["conv2"]
