@@ -36,8 +36,8 @@ whole dream in bf16 on a CPU it is 1.34 to 1.93 times as fast as autograd, 1.17 
 the kernels in C could not be compiled; for a VGG, little but large convolutions, 1.16 and 1.09.
 """
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -215,8 +215,8 @@ def _chosen(
     """
     autograd = Autograd(module)
     try:
-        network, path = _analytic(module, device, dtype)
-        found = _trial(network, device)
+        make, path = _analytic(module, device, dtype)
+        found = _trial(make(), device)
     except _RefusedError as refusal:
         told = str(refusal)
     except UnsupportedError as error:
@@ -228,7 +228,7 @@ def _chosen(
         agreement = float(wanted @ found / (wanted.norm() * found.norm()))
         least = _AGREEMENT[device.type][dtype]
         if agreement > least:
-            return network, path, None
+            return make(), path, None  # anew, without weights packed for the trial's size
         told = f"its cosine to autograd's is {agreement:.4f}, below {least}"
     if dtype == torch.float16:  # whose largest number is 65504
         _in_range(_trial(autograd, device))
@@ -237,12 +237,11 @@ def _chosen(
 
 def _analytic(
     module: fx.GraphModule, device: torch.device, dtype: torch.dtype
-) -> tuple[FlatNetwork, str]:
-    """Make the hand-written way for a device, and name it.
+) -> tuple[Callable[[], FlatNetwork], str]:
+    """Return what makes the hand-written way for a device, and its name.
 
     Raises:
         _RefusedError: there is none on this device in this precision.
-        UnsupportedError: an operation of the network has no adjoint.
     """
     if dtype not in _AGREEMENT.get(device.type, {}):
         precision = capabilities.name_of(dtype)
@@ -253,9 +252,9 @@ def _analytic(
             raise _RefusedError(f"oneDNN has no convolution in {precision} on this CPU")
         keep_freed_memory()
         path = f"analytic+{cpu_kernels.NAME}" if cpu_kernels.library() else "analytic"
-        return FlatNetwork(module, ON_CPU), path
+        return partial(FlatNetwork, module, ON_CPU), path
     kernels = kernels_for(device)
-    return FlatNetwork(module, on_gpu(kernels)), f"analytic+{kernels.NAME}"
+    return partial(FlatNetwork, module, on_gpu(kernels)), f"analytic+{kernels.NAME}"
 
 
 @torch.no_grad()

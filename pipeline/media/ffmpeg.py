@@ -95,7 +95,7 @@ class Process:
         )
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._on_line = on_line
-        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._reader = threading.Thread(target=self._read_stderr, name="ffmpeg", daemon=True)
         self._reader.start()
 
     @property
