@@ -9,8 +9,6 @@ from pipeline.errors import PipelineError
 from pipeline.media.encode import describe_ffmpeg
 from pipeline.runtime import describe, package_versions, resolve_runtime
 
-_HALF = ("bf16", "fp16")
-
 
 def report() -> list[str]:
     """Describe the machine and the packages; dream one tiny step and try every video encoder."""
@@ -22,7 +20,10 @@ def report() -> list[str]:
         name: version(name) for name in ("imageio-ffmpeg", "pydantic", "numpy")
     }
     level = torch.backends.cpu.get_cpu_capability()
-    half = (capabilities.cost(p, "cpu") or f"{p} is faster than fp32 on this CPU" for p in _HALF)
+    half = (
+        capabilities.cost(capabilities.DTYPES[p], "cpu") or f"{p} is faster than fp32 on this CPU"
+        for p in ("bf16", "fp16")
+    )
     lines = [
         f"python   {platform.python_version()} on {platform.platform()}",
         f"packages {', '.join(f'{name} {each}' for name, each in versions.items())}",

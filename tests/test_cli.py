@@ -159,7 +159,8 @@ def test_doctor_describes_the_machine(capsys):
     assert f"{capabilities.threads()} threads" in lines["cpu"]
     assert capabilities.kernels() in lines["kernels"]
     for precision in ("bf16", "fp16"):
-        told = capabilities.cost(precision, "cpu") or f"{precision} is faster than fp32"
+        dtype = capabilities.DTYPES[precision]
+        told = capabilities.cost(dtype, "cpu") or f"{precision} is faster than fp32"
         assert told in lines["half"]
     assert "dreaming with dreamnet" in lines["dream"]
     assert "mp4, webm, webp, gif work" in lines["ffmpeg"]

@@ -25,6 +25,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A layer of the size that networks have: .1 GFLOP, a millisecond or two.
 _CHANNELS, _SIDE = 64, 40
 _ATTEMPTS = 5
+# What a kind of device is called, and what it computes fast where another precision is slow.
+_INSTEAD = {"cpu": ("CPU", "fp32"), "cuda": ("GPU", "fp16")}
 # A container's share of the processors: microseconds of their time in every so many on the clock.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -60,18 +62,17 @@ def is_fast(dtype: torch.dtype, kind: str) -> bool:
     return kind == "cpu" and has_convolution(dtype) and _seconds(dtype) < _seconds(torch.float32)
 
 
-def cost(precision: str, kind: str) -> str | None:
+def cost(dtype: torch.dtype, kind: str) -> str | None:
     """Say in one line what a precision costs where it is emulated; None where it pays.
 
     Args:
-        precision: fp32, bf16 or fp16.
-        kind: of the device: cpu, cuda or mps.
+        dtype: the precision.
+        kind: of the device; of others than cpu and cuda nothing is known.
     """
-    if kind == "mps" or is_fast(DTYPES[precision], kind):
+    if kind not in _INSTEAD or is_fast(dtype, kind):
         return None
-    where = {"cpu": "CPU", "cuda": "GPU"}[kind]
-    instead = "fp32" if kind == "cpu" else "fp16"
-    return f"{precision} has no fast convolution on this {where}: {instead} is faster here"
+    where, instead = _INSTEAD[kind]
+    return f"{name_of(dtype)} has no fast convolution on this {where}: {instead} is faster here"
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -108,7 +108,7 @@ class Dreamer:
             each=[k for k, term in enumerate(terms) if term.channels == "each"],
         )
         self.path, self.refusal = gradient.path, gradient.refusal
-        self._cost = capabilities.cost(capabilities.name_of(dtype), where.type)
+        self._cost = capabilities.cost(dtype, where.type)
         self._gradient = TiledGradient(
             gradient,
             split=split,
