@@ -54,7 +54,9 @@ def check_brightness_and_contrast_stay(pictures):
 def check_activation_stays(zoom, frames):
     strength = {r.frame: r.strength for r in read_journal(zoom)}
     usual = np.mean([strength[f] for f in range(20, 41)])
-    assert min(strength[f] for f in range(20, frames)) >= 0.7 * usual
+    # A frame may be weak; a second of them is not.
+    seconds = [np.mean([strength[f + k] for k in range(24)]) for f in range(20, frames - 24)]
+    assert min(seconds) >= 0.7 * usual
 
 
 def check_it_keeps_inventing(config, zoom, pictures):

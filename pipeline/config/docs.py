@@ -126,14 +126,20 @@ def _accepts(schema: JsonSchemaValue) -> str:
 
 
 def _bounds(schema: JsonSchemaValue) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
+    bounds = ("minimum", "maximum", "exclusiveMinimum")
+    # Some versions of pydantic write 1 as 1.0.
+    low, high, above = (_whole(schema[key]) if key in schema else None for key in bounds)
     if low is not None and high is not None:
         return f" {low} to {high}"
     if low is not None:
         return f" ≥ {low}"
-    if "exclusiveMinimum" in schema:
-        return f" > {schema['exclusiveMinimum']}" + (f", ≤ {high}" if high is not None else "")
+    if above is not None:
+        return f" > {above}" + (f", ≤ {high}" if high is not None else "")
     return ""
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number
 
 
 def _shown(value: Any) -> str:

@@ -31,9 +31,9 @@ pass (`objectives.py`); for the mean of squares that is the activation itself.
 for networks made of these operations (all but mobilenet_v3_large). It calls operators that PyTorch
 does not promise to keep, so it is tried against autograd when it is made, and autograd does the
 work if anything is missing or disagrees; `ImageGradient.path` says which of the two it is, and
-`ImageGradient.refusal` why it is autograd. Over a
-whole dream in bf16 on a CPU it is 1.34 to 1.93 times as fast as autograd, 1.17 to 1.43 times where
-the kernels in C could not be compiled; for a VGG, little but large convolutions, 1.16 and 1.09.
+`ImageGradient.refusal` why it is autograd. Over a whole dream in bf16 on a CPU it is 1.34 to 1.93
+times as fast as autograd, 1.17 to 1.43 times where the kernels in C could not be compiled; for a
+VGG, little but large convolutions, 1.16 and 1.09.
 """
 
 from collections.abc import Callable, Sequence
