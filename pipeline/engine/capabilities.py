@@ -84,8 +84,8 @@ def kernels() -> str:
     """Say which kernels do what a step does besides convolving on the CPU."""
     library = cpu_kernels.library()
     if library is None:
-        return "PyTorch's operators (no kernels in C were compiled for this CPU)"
-    shared = "on all cores" if library.openmp() else "on one core (compiled without OpenMP)"
+        return "PyTorch's operators (none in C were compiled for this CPU, or not with OpenMP)"
+    shared = "on all cores" if library.openmp() else "on one core"
     return f"C, for {cpu_kernels.level()}, {shared}"
 
 

@@ -34,13 +34,14 @@ class _Pooling(ctypes.Structure):
 def library() -> ctypes.CDLL | None:
     """Load the kernels for this CPU; None if they were not compiled, or it has no such level.
 
-    Those that an older version of this file left in its folder are not loaded. `openmp()` of what
-    is returned tells whether they use all cores.
+    Those that an older version of this file left in its folder are not loaded, nor for several
+    threads those that were compiled without OpenMP: on one of two cores they take as long as
+    PyTorch's operators on both.
     """
     for path in Path(__file__).parent.glob(f"_cpu_kernels_{level()}.*"):
         try:
             found = ctypes.CDLL(str(path))  # its threads are those of torch's OpenMP, loaded before
-            if found.version() == VERSION:
+            if found.version() == VERSION and (found.openmp() or torch.get_num_threads() == 1):
                 return found
         except (OSError, AttributeError):  # of another system, without OpenMP, without a version
             continue

@@ -106,7 +106,7 @@ def test_threads_are_as_many_as_may_work_at_once(monkeypatch, tmp_path, told, qu
 
 
 def test_it_says_which_kernels_there_are(monkeypatch):
-    for openmp, cores in ((1, "all cores"), (0, "one core (compiled without OpenMP)")):
+    for openmp, cores in ((1, "all cores"), (0, "one core")):
         library = SimpleNamespace(openmp=lambda openmp=openmp: openmp)
         monkeypatch.setattr(cpu_kernels, "library", lambda library=library: library)
         assert capabilities.kernels() == f"C, for {cpu_kernels.level()}, on {cores}"

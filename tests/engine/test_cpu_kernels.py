@@ -1,10 +1,12 @@
 """The compiled kernels: when they are taken; that they are right is tested beside their twins."""
 
+import ctypes
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +40,16 @@ def test_arm_has_a_level_of_its_own(monkeypatch, machine):
 
 def test_they_tell_whether_they_use_all_cores(compiled):
     assert cpu_kernels.library().openmp() in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("openmp", "threads", "taken"), [(1, 2, True), (0, 1, True), (0, 2, False)]
+)
+def test_without_openmp_they_are_for_one_thread(compiled, monkeypatch, openmp, threads, taken):
+    library = SimpleNamespace(version=lambda: cpu_kernels.VERSION, openmp=lambda: openmp)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert cpu_kernels.library.__wrapped__() is (library if taken else None)
 
 
 def test_both_levels_compute_the_same(compiled):
