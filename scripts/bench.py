@@ -83,7 +83,7 @@ def main() -> None:
             text = bench_camera.table(rows)
     print(f"\n{text}")
     target = ROOT / f"outputs/bench-{options.what}.json"
-    target.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    target.write_text(json.dumps([asdict(row) for row in rows], indent=2), encoding="utf-8")
     print(f"\n{target}")
 
 

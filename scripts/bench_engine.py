@@ -109,7 +109,7 @@ def memory_of(work: Work, way: str, device: str) -> float:
     build); on a GPU what torch took of it.
     """
     command = [sys.executable, __file__, json.dumps(asdict(work)), way, device]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return float(done.stdout)
 
 

@@ -65,7 +65,8 @@ def _panels(sheet: np.ndarray, results: Results) -> None:
         key=lambda r: r.work.size,
     )
     batches = [r for r in rows if r.work.name.startswith("F/")]
-    heading = f"BVLC GoogLeNet inception_4c, 4 octaves, 10 steps each: {results.machine['device']}"
+    where = ", ".join(results.machine[k] for k in ("device", "capability") if k in results.machine)
+    heading = f"BVLC GoogLeNet inception_4c, 4 octaves, 10 steps each: {where}"
     _text(sheet, heading, (70, 38), 0.62, _INK)
     panels = [
         ("seconds a picture, by its size", "pixels of the picture", sizes, _pixels, 70),

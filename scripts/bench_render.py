@@ -72,7 +72,7 @@ def measure(name: str, *, device: str, turns: int, assets: Path | None, tiny: bo
                 wanted = [f"runtime.precision={precision}", f"runtime.device={device}"]
                 root = str(Path(folder) / f"{precision}-{turn}")
                 command = [sys.executable, __file__, root, config, *overrides, *wanted]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
                 runs.append(json.loads(done.stdout))
     first = taken["fp32"][0]
     runs = {precision: _median(each) for precision, each in taken.items()}

@@ -6,6 +6,7 @@ device, version or number of threads is another file's business.
 """
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,7 +57,7 @@ class Results:
     @classmethod
     def read(cls, path: Path) -> "Results":
         """Read a file; one that is not there has no rows."""
-        saved = json.loads(path.read_text()) if path.exists() else {}
+        saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return cls(
             path,
             saved.get("machine", {}),
@@ -93,9 +94,10 @@ class Results:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with partial(self.path) as unfinished:
-            unfinished.write_text(json.dumps({"machine": self.machine, **rows}, indent=2))
+            text = json.dumps({"machine": self.machine, **rows}, indent=2)
+            unfinished.write_text(text, encoding="utf-8")
         with partial(self.path.with_suffix(".md")) as unfinished:
-            unfinished.write_text(markdown(self) + "\n")
+            unfinished.write_text(markdown(self) + "\n", encoding="utf-8")
 
 
 def machine(device: str) -> dict[str, str]:
@@ -177,7 +179,7 @@ def _work_cells(row: Row) -> list[str]:
         *each(lambda way: f"{walls['baseline'] / walls[way]:.1f}x", PRECISIONS, ABSENT),
         several(lambda way: _seconds(row.costs[way].user)),
         several(lambda way: f"{row.gflop / walls[way] / row.peaks[way]:.0%}", PRECISIONS),
-        several(lambda way: f"{row.costs[way].memory:.0f}"),
+        several(lambda way: _megabytes(row.costs[way].memory)),
     ]
 
 
@@ -200,7 +202,7 @@ def _renders_table(rows: Mapping[str, Rendering], whole: bool) -> Iterable[str]:
                     _seconds(wall / row.frames),
                     f"{wall:.1f}",
                     f"{run['user']:.1f}",
-                    f"{run['memory']:.0f}",
+                    _megabytes(run["memory"]),
                     *(f"{share:.0%}" for share in shares),
                 ]
             )
@@ -208,6 +210,10 @@ def _renders_table(rows: Mapping[str, Rendering], whole: bool) -> Iterable[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _megabytes(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}"
 
 
 def _seconds(value: float) -> str:

@@ -16,6 +16,7 @@ import bench
 import bench_baseline
 import bench_engine
 import bench_floor
+import bench_memory
 import bench_plot
 import bench_render
 import bench_results
@@ -111,6 +112,12 @@ def test_kinds_of_machine_are_told_apart(monkeypatch):
 def test_memory_is_what_the_work_takes():
     """The weights alone of a whole AlexNet take 244 MB."""
     assert 244 < bench_engine.memory_of(SMALL["D/alexnet"], "baseline", "cpu") < 500
+
+
+def test_memory_is_left_out_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert bench_results._megabytes(bench_memory.resident_peak()) == "-"
+    assert bench_results._megabytes(1234.5) == "1234"
 
 
 def test_operations_are_counted_as_written_by_hand():
