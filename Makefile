@@ -57,11 +57,12 @@ PARALLEL = -n auto --maxprocesses 4 --dist worksteal
 test: setup
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
+LIMITED = $(addprefix tests/engine/test_,active.py ascent.py capabilities.py cpu_kernels.py dreamer.py \
+	gradient.py kernels.py pooling.py stem.py tiles.py)
+
 limited: setup # the engine's tests as on processors without AVX-512, and without AVX2
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/python -m pytest $(PARALLEL) $(LIMITED)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest $(PARALLEL) $(LIMITED)
-LIMITED = $(addprefix tests/engine/test_,active.py ascent.py capabilities.py cpu_kernels.py dreamer.py \
-	gradient.py kernels.py pooling.py stem.py tiles.py)
 
 bench: setup # WHAT=engine, plot, publish, coherence or camera; ROWS=B,F DEVICE=cuda of engine
 	$(VENV)/bin/python scripts/bench.py $(or $(WHAT),engine) $(if $(ROWS),--rows $(ROWS)) $(if $(DEVICE),--device $(DEVICE))
