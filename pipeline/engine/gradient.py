@@ -214,6 +214,7 @@ def _chosen(
         OverflowError: autograd's gradient of the trial picture is not finite.
     """
     autograd = Autograd(module)
+    reference = cache(lambda: _in_range(_trial(autograd, device)))
     try:
         make, path = _analytic(module, device, dtype)
         found = _trial(make(), device)
@@ -224,14 +225,14 @@ def _chosen(
     except Exception as error:  # no such operator, no compiler, ...: autograd needs none of it
         told = f"{type(error).__name__}: {error}".partition("\n")[0]
     else:
-        wanted = _in_range(_trial(autograd, device))
+        wanted = reference()
         agreement = float(wanted @ found / (wanted.norm() * found.norm()))
         least = _AGREEMENT[device.type][dtype]
         if agreement > least:
             return make(), path, None  # anew, without weights packed for the trial's size
         told = f"its cosine to autograd's is {agreement:.4f}, below {least}"
     if dtype == torch.float16:  # whose largest number is 65504
-        _in_range(_trial(autograd, device))
+        reference()
     return autograd, "autograd", told
 
 
@@ -243,12 +244,11 @@ def _analytic(
     Raises:
         _RefusedError: there is none on this device in this precision.
     """
+    precision = capabilities.name_of(dtype)
     if dtype not in _AGREEMENT.get(device.type, {}):
-        precision = capabilities.name_of(dtype)
         raise _RefusedError(f"there is none in {precision} on {device.type}")
     if device.type == "cpu":
         if not capabilities.has_convolution(dtype):
-            precision = capabilities.name_of(dtype)
             raise _RefusedError(f"oneDNN has no convolution in {precision} on this CPU")
         keep_freed_memory()
         path = f"analytic+{cpu_kernels.NAME}" if cpu_kernels.library() else "analytic"
